@@ -1,0 +1,1 @@
+"""Settings: what a run is, checked before anything starts."""

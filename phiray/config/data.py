@@ -1,0 +1,84 @@
+"""Settings of the data: where it lies, how it is split, how rows are made.
+
+Source: the layouts are those of the real downloads (COCO 2017, LLaVA-Instruct-150K, Project
+Gutenberg text files, RedPajama-Data-1T-Sample), below one root folder.
+Limits: paths are local; relative ones are looked up below `root`.
+"""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from phiray.config.base import Config
+
+
+class SplitConfig(Config):
+    """Which part of the data is held out. The same function serves every stage and evaluation."""
+
+    heldout_fraction: float = Field(default=0.1, gt=0, lt=1)
+    """Share (0..1) of images, books or documents that no stage trains on."""
+    salt: str = "phiray-split-1"
+    """Text that is hashed with the id. Changing it changes the split of every id."""
+
+
+class TextDataConfig(Config):
+    """Documents for language-model training."""
+
+    root: str = "phiray-demo/data"
+    """Folder that holds the data sets; the default is what `phiray demo` writes."""
+    source: Literal["gutenberg", "redpajama"]
+    """`gutenberg` reads `gutenberg/books/*.txt`, `redpajama` reads `redpajama/*.jsonl`."""
+    tokenizer: str = "tokenizer"
+    """Folder with a `tokenizer.json`, below `root` unless absolute."""
+    prepared: str = "prepared"
+    """Folder for tokenised shards, below `root` unless absolute. Made on first use."""
+    sequence_length: int = Field(default=128, ge=8)
+    """Tokens in one row. Phi-2 was built for at most 2,048."""
+    max_train_tokens: int | None = Field(default=None, ge=1)
+    """Stop tokenising once this many training tokens are there; none means all."""
+    split: SplitConfig = SplitConfig()
+    """How documents are held out."""
+    max_bad_fraction: float = Field(default=0.01, ge=0, le=1)
+    """Share (0..1) of documents that may be unusable before the run stops."""
+
+
+class ImageDataConfig(Config):
+    """Images with captions (`align`) or with conversations (`instruct`)."""
+
+    root: str = "phiray-demo/data"
+    """Folder that holds the data sets; the default is what `phiray demo` writes."""
+    images: str = "coco/images"
+    """Folder searched for images, below `root` unless absolute."""
+    annotations: list[str] = [
+        "coco/annotations/captions_train2017.json",
+        "coco/annotations/captions_val2017.json",
+        "coco/annotations/captions_train2014.json",
+        "coco/annotations/captions_val2014.json",
+    ]
+    """COCO caption files; those that do not exist are passed over as long as one does."""
+    conversations: list[str] = [
+        "instruct/llava_instruct_150k.json",
+        "instruct/derived_from_coco.json",
+    ]
+    """LLaVA conversation files; those that do not exist are passed over as long as one does."""
+    tokenizer: str = "tokenizer"
+    """Folder with a `tokenizer.json`, below `root` unless absolute."""
+    max_length: int = Field(default=128, ge=8)
+    """Longest row in tokens, image positions included. Longer rows lose whole turns, not an EOS."""
+    max_images: int | None = Field(default=None, ge=1)
+    """Use at most this many training images, chosen by the seed; none means all."""
+    split: SplitConfig = SplitConfig()
+    """How images are held out, by integer COCO image id."""
+    decode: Literal["auto", "worker", "tasks"] = "auto"
+    """Where JPEGs are decoded: beside the trainer, or in Ray tasks. `auto` takes `tasks` only when
+    workers hold GPUs. Both give the same rows."""
+    max_bad_fraction: float = Field(default=0.01, ge=0, le=1)
+    """Share (0..1) of rows that may be unusable before the run stops."""
+
+    @model_validator(mode="after")
+    def _check_lists(self) -> "ImageDataConfig":
+        if not self.annotations:
+            raise ValueError("annotations is empty. Name at least one COCO caption file.")
+        if not self.conversations:
+            raise ValueError("conversations is empty. Name at least one LLaVA conversation file.")
+        return self

@@ -1,0 +1,132 @@
+"""The settings of each stage: a tagged union over `stage`.
+
+Limits: a stage names the checkpoint of the one before by its path; nothing is guessed.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, model_validator
+
+from phiray.config.base import Config
+from phiray.config.data import ImageDataConfig, TextDataConfig
+from phiray.config.model import PhiConfig, ProjectorConfig, VisionConfig
+from phiray.config.training import ClusterConfig, MethodConfig, StandardMethod, TrainingConfig
+
+
+class RunConfig(Config):
+    """The identity of a run: `output_dir/name` is its folder."""
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Folder name of the run: letters, digits, '.', '_' and '-'."""
+    output_dir: str = "runs"
+    """Folder that holds the runs."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of weights, row order and sampling."""
+
+
+class ScratchConfig(Config):
+    """Pretrain Phi with a mixture of experts from random weights."""
+
+    stage: Literal["scratch"] = "scratch"
+    """This stage's name."""
+    run: RunConfig = RunConfig(name="scratch")
+    """Name, place and seed."""
+    data: TextDataConfig = TextDataConfig(source="gutenberg")
+    """Documents."""
+    model: PhiConfig = PhiConfig()
+    """Architecture."""
+    training: TrainingConfig = TrainingConfig()
+    """Optimisation."""
+    cluster: ClusterConfig = ClusterConfig()
+    """Workers."""
+
+    @model_validator(mode="after")
+    def _check_length(self) -> "ScratchConfig":
+        _check_sequence_length(self.data, self.model)
+        return self
+
+
+class LitgptConfig(Config):
+    """Pretrain the same architecture through LitGPT."""
+
+    stage: Literal["litgpt"] = "litgpt"
+    """This stage's name."""
+    run: RunConfig = RunConfig(name="litgpt")
+    """Name, place and seed."""
+    data: TextDataConfig = TextDataConfig(source="redpajama")
+    """Documents."""
+    model: PhiConfig = PhiConfig()
+    """Architecture; LitGPT's Phi-2 is dense, so `moe` must be none."""
+    training: TrainingConfig = TrainingConfig()
+    """Optimisation."""
+    cluster: ClusterConfig = ClusterConfig()
+    """Workers."""
+
+    @model_validator(mode="after")
+    def _check_model(self) -> "LitgptConfig":
+        _check_sequence_length(self.data, self.model)
+        if self.model.moe is not None:
+            raise ValueError(
+                "model.moe is set, but LitGPT's Phi-2 is dense. Set model.moe=null, or train the "
+                "stage `scratch`."
+            )
+        return self
+
+
+class AlignConfig(Config):
+    """Train only the projector, between a frozen CLIP and a frozen language model."""
+
+    stage: Literal["align"] = "align"
+    """This stage's name."""
+    run: RunConfig = RunConfig(name="align")
+    """Name, place and seed."""
+    data: ImageDataConfig = ImageDataConfig()
+    """Images and captions."""
+    language_model: str = "runs/scratch"
+    """A run or checkpoint of `scratch` or `litgpt`, or a Hugging Face folder of Phi."""
+    vision: VisionConfig = VisionConfig()
+    """The frozen tower."""
+    projector: ProjectorConfig = ProjectorConfig()
+    """What is trained."""
+    method: MethodConfig = StandardMethod()
+    """`standard` or `scheduled-sampling`."""
+    training: TrainingConfig = TrainingConfig()
+    """Optimisation."""
+    cluster: ClusterConfig = ClusterConfig()
+    """Workers."""
+
+
+class InstructConfig(Config):
+    """Train language model and projector on conversations; CLIP stays frozen."""
+
+    stage: Literal["instruct"] = "instruct"
+    """This stage's name."""
+    run: RunConfig = RunConfig(name="instruct")
+    """Name, place and seed."""
+    data: ImageDataConfig = ImageDataConfig()
+    """Images and conversations."""
+    checkpoint: str = "runs/align"
+    """A run or checkpoint of `align`: language model, tower and projector come from there."""
+    method: MethodConfig = StandardMethod()
+    """`standard` or `scheduled-sampling`."""
+    training: TrainingConfig = TrainingConfig()
+    """Optimisation."""
+    cluster: ClusterConfig = ClusterConfig()
+    """Workers."""
+
+
+StageConfig = Annotated[
+    ScratchConfig | LitgptConfig | AlignConfig | InstructConfig, Field(discriminator="stage")
+]
+STAGE_ADAPTER: TypeAdapter[ScratchConfig | LitgptConfig | AlignConfig | InstructConfig] = (
+    TypeAdapter(StageConfig)
+)
+STAGES = ("scratch", "litgpt", "align", "instruct")
+
+
+def _check_sequence_length(data: TextDataConfig, model: PhiConfig) -> None:
+    if data.sequence_length > model.max_position_embeddings:
+        raise ValueError(
+            f"data.sequence_length is {data.sequence_length}, but model.max_position_embeddings "
+            f"is {model.max_position_embeddings}. Lower the first or raise the second."
+        )

@@ -1,0 +1,110 @@
+"""Settings of training: batch, optimizer, schedule, precision, method, checkpoints, workers.
+
+Source: hyper-parameters of LLaVA-1.5 and of Phi-2 peers (README of each preset names its own).
+Limits: one optimizer (AdamW) and one schedule (warm-up, then cosine).
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from phiray.config.base import Config
+
+
+class TrainingConfig(Config):
+    """One stage's optimisation."""
+
+    global_batch_size: int = Field(default=32, ge=1)
+    """Rows in one optimizer step, over all workers and micro-batches. Fixed for a run, so that
+    losses do not depend on how many workers there are."""
+    gradient_accumulation_steps: int = Field(default=1, ge=1)
+    """Micro-batches per optimizer step on each worker. Raise it when memory is short."""
+    max_steps: int = Field(default=100, ge=1)
+    """Optimizer steps of the whole run."""
+    learning_rate: float = Field(default=1e-3, gt=0, le=1)
+    """Highest learning rate, reached after the warm-up."""
+    min_learning_rate_fraction: float = Field(default=0.1, ge=0, le=1)
+    """Share (0..1) of the learning rate that the cosine ends at."""
+    warmup_steps: int = Field(default=10, ge=0)
+    """Steps of linear warm-up."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """AdamW weight decay, on matrices only (not on biases, norms and embeddings)."""
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    """AdamW: decay of the gradient's mean."""
+    beta2: float = Field(default=0.95, ge=0, lt=1)
+    """AdamW: decay of the gradient's square (0.95 as in GPT-3)."""
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradients are scaled down to this norm."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """`bf16` runs products in bfloat16 under autocast, with fp32 weights. GPUs only: on most CPUs
+    it is many times slower."""
+    checkpoint_every_steps: int = Field(default=100, ge=1)
+    """A committed checkpoint each so many steps, and one at the end."""
+    keep_checkpoints: int = Field(default=2, ge=1)
+    """Older checkpoints beyond this number are deleted."""
+    log_row_ids: bool = False
+    """Write the row ids of each step into metrics.jsonl: proof of what was learnt from."""
+
+    @model_validator(mode="after")
+    def _check_steps(self) -> "TrainingConfig":
+        if self.warmup_steps >= self.max_steps:
+            raise ValueError(
+                f"warmup_steps is {self.warmup_steps}, but max_steps is {self.max_steps}: the "
+                "learning rate would never leave the warm-up. Lower warmup_steps."
+            )
+        return self
+
+
+class StandardMethod(Config):
+    """One teacher-forced forward: every input token is the gold one."""
+
+    kind: Literal["standard"] = "standard"
+    """This method's name."""
+
+
+class ScheduledSamplingMethod(Config):
+    """Inputs mix gold tokens and the model's own; targets stay gold (arXiv 1506.03099)."""
+
+    kind: Literal["scheduled-sampling", "autoregressive"] = "scheduled-sampling"
+    """This method's name; `autoregressive` is the student project's word for it."""
+    rollout: Literal["exact", "parallel"] = "parallel"
+    """`exact`: token by token with a cache. `parallel`: whole passes (arXiv 1906.04331)."""
+    num_passes: int = Field(default=1, ge=1)
+    """Passes of the parallel rollout; as many as tokens give the exact one."""
+    schedule: Literal["linear", "exponential", "inverse-sigmoid"] = "linear"
+    """How the probability of a gold token falls from `start` to `end`."""
+    start: float = Field(default=1.0, ge=0, le=1)
+    """Probability (0..1) of a gold token at step 0."""
+    end: float = Field(default=0.5, ge=0, le=1)
+    """Probability (0..1) of a gold token at the last step."""
+
+    @model_validator(mode="after")
+    def _check_schedule(self) -> "ScheduledSamplingMethod":
+        if self.end > self.start:
+            raise ValueError(
+                f"end is {self.end}, above start ({self.start}). The probability of a gold token "
+                "must fall or stay. Swap them."
+            )
+        if self.schedule == "exponential" and self.end == 0 and self.start > 0:
+            raise ValueError(
+                "end is 0 with the exponential schedule, which is then dead after step 0: "
+                "start * (0 / start) ** (step / steps) is 0 from step 1 on. Give an end above 0, "
+                "e.g. end=0.05, or take schedule=linear."
+            )
+        return self
+
+
+MethodConfig = Annotated[StandardMethod | ScheduledSamplingMethod, Field(discriminator="kind")]
+
+
+class ClusterConfig(Config):
+    """What the run asks of Ray."""
+
+    workers: int = Field(default=1, ge=1)
+    """Training processes."""
+    use_gpu: bool = False
+    """Give each worker one GPU."""
+    cpus_per_worker: int | None = Field(default=None, ge=1)
+    """CPU threads of one worker; none shares the cores of the machine evenly."""
+    max_failures: int = Field(default=3, ge=0)
+    """Restarts after a worker died, from the newest committed checkpoint."""

@@ -1,0 +1,1 @@
+"""Files to batches: readers, split, order, rows, collate, and the Ray Data pipelines."""

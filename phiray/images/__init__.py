@@ -1,0 +1,1 @@
+"""Bytes to pixels: one function for training, evaluation and export."""

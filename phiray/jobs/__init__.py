@@ -1,0 +1,1 @@
+"""Ray Train jobs: joins a stage with its pipeline."""

@@ -1,0 +1,1 @@
+"""Phi, mixture of experts, LitGPT, CLIP, projectors, and how they are joined."""

@@ -1,0 +1,1 @@
+"""What one stage trains: rows, model, trainable parts, loss."""

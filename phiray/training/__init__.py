@@ -1,0 +1,1 @@
+"""Step, loop, optimizer, schedule, methods: takes batches and a module."""

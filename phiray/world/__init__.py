@@ -1,0 +1,1 @@
+"""The built-in data: pictures, captions, conversations, books, a tokenizer and a small CLIP."""

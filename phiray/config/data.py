@@ -49,17 +49,18 @@ class ImageDataConfig(Config):
     """Folder that holds the data sets; the default is what `phiray demo` writes."""
     images: str = "coco/images"
     """Folder searched for images, below `root` unless absolute."""
-    annotations: list[str] = [
-        "coco/annotations/captions_train2017.json",
-        "coco/annotations/captions_val2017.json",
-        "coco/annotations/captions_train2014.json",
-        "coco/annotations/captions_val2014.json",
-    ]
+    annotations: list[str] = Field(
+        default=[
+            "coco/annotations/captions_train2017.json",
+            "coco/annotations/captions_val2017.json",
+            "coco/annotations/captions_train2014.json",
+            "coco/annotations/captions_val2014.json",
+        ]
+    )
     """COCO caption files; those that do not exist are passed over as long as one does."""
-    conversations: list[str] = [
-        "instruct/llava_instruct_150k.json",
-        "instruct/derived_from_coco.json",
-    ]
+    conversations: list[str] = Field(
+        default=["instruct/llava_instruct_150k.json", "instruct/derived_from_coco.json"]
+    )
     """LLaVA conversation files; those that do not exist are passed over as long as one does."""
     tokenizer: str = "tokenizer"
     """Folder with a `tokenizer.json`, below `root` unless absolute."""

@@ -1,0 +1,112 @@
+"""The order of rows: a pure function of (seed, epoch), whatever the number of workers.
+
+Source: DESIGN 6; `numpy.random.PCG64` seeded with [seed, epoch].
+Limits: bit-equal for one version of numpy's `Generator.permutation`, which numpy keeps stable in
+practice but does not promise (NEP 19). One epoch's permutation is in memory: 8 bytes a row.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from phiray.errors import ConfigError, DataError
+from phiray.types import FILLER_ROW
+
+
+@dataclass(frozen=True)
+class OrderSettings:
+    """All that the order depends on; fixed for a run."""
+
+    seed: int
+    num_rows: int
+    global_batch_size: int
+
+
+def epoch_order(seed: int, epoch: int, *, num_rows: int) -> npt.NDArray[np.int64]:
+    """Give the row ids of an epoch in their order.
+
+    Returns:
+        (num_rows,) int64, each row once.
+    """
+    generator = np.random.Generator(np.random.PCG64([seed, epoch]))
+    return generator.permutation(num_rows).astype(np.int64, copy=False)
+
+
+def steps_per_epoch(settings: OrderSettings) -> int:
+    """Count the steps of an epoch; the last one may be short.
+
+    Raises:
+        DataError: if there are no rows.
+    """
+    if settings.num_rows < 1:
+        raise DataError(
+            f"The data set has {settings.num_rows} rows. Training needs at least 1. "
+            "Run `phiray data check` on the stage's config to see what was left out and why."
+        )
+    return -(-settings.num_rows // settings.global_batch_size)
+
+
+def step_rows(settings: OrderSettings, *, step: int) -> npt.NDArray[np.int64]:
+    """Give the row ids of one global step, in their order.
+
+    Returns:
+        (rows,) int64: `global_batch_size` of them, or fewer at the end of an epoch.
+    """
+    epoch, step_in_epoch = divmod(step, steps_per_epoch(settings))
+    order = epoch_order(settings.seed, epoch, num_rows=settings.num_rows)
+    return _slice_of_step(order, settings=settings, step_in_epoch=step_in_epoch)
+
+
+def rank_positions(
+    settings: OrderSettings,
+    *,
+    rank: int,
+    world: int,
+    accumulation: int,
+    start_step: int,
+    num_steps: int,
+) -> npt.NDArray[np.int64]:
+    """Give the rows that one worker reads in steps start_step .. start_step + num_steps - 1.
+
+    Row i of a step goes to worker i % world, so that the workers' shares differ by one row at
+    most, also in an epoch's short last step; FILLER_ROW fills up.
+
+    Returns:
+        (steps, accumulation, micro) int64.
+
+    Raises:
+        ConfigError: if `rank`, `world` or `accumulation` make no sense.
+        DataError: if there are no rows.
+    """
+    _check_shares(rank=rank, world=world, accumulation=accumulation)
+    num_shares = world * accumulation
+    micro = -(-settings.global_batch_size // num_shares)
+    epoch_steps = steps_per_epoch(settings)
+    steps = np.full((num_steps, micro * num_shares), FILLER_ROW, dtype=np.int64)
+    epoch, order = -1, np.empty(0, dtype=np.int64)
+    for index in range(num_steps):
+        step_epoch, step_in_epoch = divmod(start_step + index, epoch_steps)
+        if step_epoch != epoch:
+            epoch = step_epoch
+            order = epoch_order(settings.seed, epoch, num_rows=settings.num_rows)
+        rows = _slice_of_step(order, settings=settings, step_in_epoch=step_in_epoch)
+        steps[index, : len(rows)] = rows
+    shares = steps.reshape(num_steps, micro, accumulation, world)
+    return np.ascontiguousarray(shares[..., rank].swapaxes(1, 2))  # (steps, accumulation, micro)
+
+
+def _slice_of_step(
+    order: npt.NDArray[np.int64], *, settings: OrderSettings, step_in_epoch: int
+) -> npt.NDArray[np.int64]:
+    first = step_in_epoch * settings.global_batch_size
+    return order[first : first + settings.global_batch_size]
+
+
+def _check_shares(*, rank: int, world: int, accumulation: int) -> None:
+    if world < 1 or accumulation < 1 or not 0 <= rank < world:
+        raise ConfigError(
+            f"Worker {rank} of {world} with {accumulation} micro-batches a step cannot be. "
+            "Expected 0 <= rank < cluster.workers and training.gradient_accumulation_steps >= 1. "
+            "Correct these settings."
+        )

@@ -1,0 +1,85 @@
+"""What every data set is to the pipelines: rows that are read by their position.
+
+Source: DESIGN 6 (a row is a position); `large_binary`, since a block of JPEGs can exceed 2 GiB.
+Limits: a row that cannot be used is still a row: it has an `error` and no tokens.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from phiray.types import FILLER_ROW
+
+ROW_SCHEMA = pa.schema(
+    [
+        ("row_id", pa.int64()),
+        ("input_ids", pa.list_(pa.int32())),
+        ("labels", pa.list_(pa.int32())),
+        ("image", pa.large_binary()),
+        ("error", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+"""Columns of `RowSource.read`: `labels` are not shifted; `image` holds the encoded bytes and is
+null in a text row; `error` (the reason) and `detail` are null where all is well."""
+
+
+class RowSource(Protocol):
+    """A data set as rows 0 .. num_rows - 1. It holds paths, not data: cheap to pickle."""
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows there are, bad ones included."""
+        ...
+
+    @property
+    def max_tokens(self) -> int:
+        """Length of the longest row."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that the rows depend on; equal fingerprints mean equal rows."""
+        ...
+
+    def read(self, row_ids: npt.NDArray[np.int64]) -> pa.Table:
+        """Read rows in the order asked for, as ROW_SCHEMA.
+
+        Args:
+            row_ids: (rows,), each 0 .. num_rows - 1, or FILLER_ROW for an empty row.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row before it goes into a table."""
+
+    row_id: int
+    input_ids: Sequence[int] = ()
+    labels: Sequence[int] = ()
+    image: bytes | None = None
+    error: str | None = None
+    detail: str | None = None
+
+
+FILLER = Row(FILLER_ROW)
+"""The empty row that fills up a batch."""
+
+
+def bad_row(row_id: int, *, reason: str, detail: str) -> Row:
+    """Build the row that stands for one that cannot be used."""
+    return Row(row_id, error=reason, detail=detail)
+
+
+def table_from_rows(rows: Sequence[Row]) -> pa.Table:
+    """Gather rows in a table of ROW_SCHEMA, in their order."""
+    columns = [
+        pa.array([getattr(row, field.name) for row in rows], type=field.type)
+        for field in ROW_SCHEMA
+    ]
+    return pa.Table.from_arrays(columns, schema=ROW_SCHEMA)

@@ -1,0 +1,97 @@
+"""The order of rows: every row once an epoch, whatever the number of workers."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from phiray.data.order import (
+    OrderSettings,
+    epoch_order,
+    rank_positions,
+    step_rows,
+    steps_per_epoch,
+)
+from phiray.errors import ConfigError, DataError
+from phiray.types import FILLER_ROW
+
+SETTINGS = OrderSettings(seed=3, num_rows=26, global_batch_size=8)  # steps of 8, 8, 8 and 2 rows
+NUM_STEPS = 9
+
+
+def _positions(
+    *, world: int, accumulation: int, start_step: int = 0, num_steps: int = NUM_STEPS
+) -> list[npt.NDArray[np.int64]]:
+    return [
+        rank_positions(
+            SETTINGS,
+            rank=rank,
+            world=world,
+            accumulation=accumulation,
+            start_step=start_step,
+            num_steps=num_steps,
+        )
+        for rank in range(world)
+    ]
+
+
+def test_epoch_order_is_a_permutation_of_its_own_for_each_epoch_and_seed() -> None:
+    orders = [epoch_order(seed, epoch, num_rows=26) for seed, epoch in [(3, 0), (3, 1), (4, 0)]]
+    for order in orders:
+        assert sorted(order.tolist()) == list(range(26))
+    assert len({tuple(order.tolist()) for order in orders}) == 3
+    np.testing.assert_array_equal(orders[0], epoch_order(3, 0, num_rows=26))
+
+
+def test_steps_per_epoch_counts_the_short_step() -> None:
+    assert steps_per_epoch(SETTINGS) == 4
+    assert steps_per_epoch(OrderSettings(seed=0, num_rows=24, global_batch_size=8)) == 3
+    assert steps_per_epoch(OrderSettings(seed=0, num_rows=1, global_batch_size=8)) == 1
+
+
+def test_step_rows_are_slices_of_the_epochs_order() -> None:
+    order = epoch_order(3, 1, num_rows=26)  # the second epoch is steps 4 to 7
+    np.testing.assert_array_equal(step_rows(SETTINGS, step=5), order[8:16])
+    np.testing.assert_array_equal(step_rows(SETTINGS, step=7), order[24:26])
+
+
+@pytest.mark.parametrize(
+    ("world", "accumulation"), [(1, 1), (1, 4), (4, 1), (2, 2), (3, 1), (5, 2), (16, 1)]
+)
+def test_ranks_together_read_each_row_of_a_step_once(world: int, accumulation: int) -> None:
+    ranks = _positions(world=world, accumulation=accumulation)
+    for step in range(NUM_STEPS):
+        rows = np.concatenate([rank[step].ravel() for rank in ranks])
+        real = rows[rows != FILLER_ROW]
+        assert sorted(real.tolist()) == sorted(step_rows(SETTINGS, step=step).tolist())
+
+
+@pytest.mark.parametrize(("world", "accumulation"), [(2, 2), (3, 1), (4, 1)])
+def test_no_micro_batch_is_empty_while_the_step_has_rows_for_all(
+    world: int, accumulation: int
+) -> None:
+    for rank in _positions(world=world, accumulation=accumulation, num_steps=3):
+        assert ((rank != FILLER_ROW).sum(axis=-1) >= 8 // (world * accumulation)).all()
+
+
+def test_one_worker_reads_a_step_in_the_epochs_order() -> None:
+    (rows,) = _positions(world=1, accumulation=1)
+    np.testing.assert_array_equal(rows[5, 0], step_rows(SETTINGS, step=5))
+    assert rows.shape == (NUM_STEPS, 1, 8)
+
+
+def test_resume_reads_what_the_undisturbed_run_would_have_read() -> None:
+    whole = _positions(world=2, accumulation=2)
+    rest = _positions(world=2, accumulation=2, start_step=6, num_steps=NUM_STEPS - 6)
+    for all_steps, last_steps in zip(whole, rest, strict=True):
+        np.testing.assert_array_equal(all_steps[6:], last_steps)
+
+
+def test_empty_data_set_is_refused() -> None:
+    empty = OrderSettings(seed=0, num_rows=0, global_batch_size=8)
+    with pytest.raises(DataError, match="has 0 rows"):
+        steps_per_epoch(empty)
+
+
+def test_rank_outside_the_world_is_refused() -> None:
+    with pytest.raises(ConfigError, match="Worker 2 of 2"):
+        rank_positions(SETTINGS, rank=2, world=2, accumulation=1, start_step=0, num_steps=1)

@@ -1,0 +1,223 @@
+"""From a preset's name or a YAML file, with `--set` changes, to one stage's checked settings.
+
+Limits: one file, no includes; settings come from the file and the command line, never from the
+environment.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import JsonValue, ValidationError
+
+from phiray.config.base import Config
+from phiray.config.fields import TAG, find_place, groups_of, tags_of
+from phiray.config.messages import explain_errors, suggest
+from phiray.config.presets import PRESETS, preset
+from phiray.config.stages import (
+    STAGES,
+    AlignConfig,
+    InstructConfig,
+    LitgptConfig,
+    ScratchConfig,
+)
+from phiray.config.yaml_text import dotted, parse_yaml
+from phiray.errors import ConfigError, ExitCode
+
+MAX_FILE_BYTES = 1_000_000
+"""The full settings of a stage take about 10 kB."""
+
+StageSettings = ScratchConfig | LitgptConfig | AlignConfig | InstructConfig
+_STAGE_CLASSES: dict[str, type[StageSettings]] = {
+    "scratch": ScratchConfig,
+    "litgpt": LitgptConfig,
+    "align": AlignConfig,
+    "instruct": InstructConfig,
+}
+
+
+@dataclass
+class _Draft:
+    """Settings that are not checked yet, and where each came from."""
+
+    tree: dict[str, JsonValue]
+    places: dict[tuple[str | int, ...], str] = field(default_factory=dict)
+
+
+def load_config(
+    source: str,
+    stage: str | None = None,
+    *,
+    overrides: Sequence[str] = (),
+    workers: int | None = None,
+) -> StageSettings:
+    """Load and check the settings of one stage.
+
+    Args:
+        source: a preset's name or the path of a YAML file.
+        stage: the stage; none takes it from the file.
+        overrides: changes such as `training.max_steps=30`, applied in order.
+        workers: replaces `cluster.workers`.
+
+    Raises:
+        ConfigError: with every wrong setting in one message; exit code 66 for a missing file,
+            77 for one that may not be read, 2 for a malformed override or an unknown stage.
+    """
+    if stage is not None:
+        check_stage(stage)
+    draft = _draft_from(source, stage)
+    root = _STAGE_CLASSES[_stage_of(draft, source, stage)]
+    for override in overrides:
+        _apply(draft, override, root)
+    if workers is not None:
+        _apply(draft, f"cluster.workers={workers}", root, shown=f"--workers {workers}")
+    return validate(draft.tree, root, places=draft.places)
+
+
+def validate(
+    tree: dict[str, JsonValue],
+    root: type[StageSettings],
+    *,
+    places: dict[tuple[str | int, ...], str] | None = None,
+) -> StageSettings:
+    """Check a tree of plain values against a stage's schema; all errors in one message."""
+    try:
+        return root.model_validate(tree)
+    except ValidationError as error:
+        message = explain_errors(error, root=root, places=places or {})
+        raise ConfigError(message) from error
+
+
+def config_from_yaml(text: str, *, origin: str) -> StageSettings:
+    """Check settings that a checkpoint or run folder carries as YAML text."""
+    draft = _draft_from_text(text, origin)
+    return validate(draft.tree, _STAGE_CLASSES[_stage_of(draft, origin, None)], places=draft.places)
+
+
+def check_stage(stage: str) -> None:
+    """Refuse an unknown stage as a mistake in the command, with a suggestion."""
+    if stage not in STAGES:
+        raise ConfigError(
+            f"{stage!r} is not a stage. It must be one of {', '.join(STAGES)}."
+            f"{suggest(stage, STAGES)}",
+            exit_code=ExitCode.USAGE,
+        )
+
+
+def _draft_from(source: str, stage: str | None) -> _Draft:
+    if source in PRESETS:
+        if stage is None:
+            raise ConfigError(
+                f"{source!r} is a preset, which holds every stage. Name the stage as well, or "
+                f"write one stage into a file: phiray config {STAGES[0]} --preset {source}.",
+                exit_code=ExitCode.USAGE,
+            )
+        return _Draft(preset(source, stage).model_dump(mode="json"))
+    return _draft_from_text(_read(source), source)
+
+
+def _draft_from_text(text: str, origin: str) -> _Draft:
+    parsed = parse_yaml(text, origin=origin)
+    if not isinstance(parsed.value, dict):
+        found = "empty" if parsed.value is None else "not a group of settings"
+        raise ConfigError(
+            f"{origin} is {found}. It must hold the settings of one stage, as `key: value` lines. "
+            "Make one with: phiray config STAGE --preset tiny."
+        )
+    places = {path: f"{origin}:{line}" for path, line in parsed.lines.items()}
+    return _Draft(parsed.value, places)
+
+
+def _read(source: str) -> str:
+    path = Path(source)
+    if path.is_dir():
+        raise ConfigError(f"{source} is a folder. --config takes a YAML file or a preset's name.")
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{source} does not exist. --config takes a YAML file or a preset's name "
+            f"({', '.join(PRESETS)}).{suggest(source, PRESETS)} Make a file with: "
+            "phiray config STAGE --preset tiny.",
+            exit_code=ExitCode.MISSING_INPUT,
+        ) from error
+    except PermissionError as error:
+        raise ConfigError(
+            f"{source} may not be read by you. Change its permissions.",
+            exit_code=ExitCode.PERMISSION,
+        ) from error
+    return _decode(content, source)
+
+
+def _decode(content: bytes, source: str) -> str:
+    if len(content) > MAX_FILE_BYTES:
+        raise ConfigError(
+            f"{source} is larger than {MAX_FILE_BYTES:,} bytes. Settings take about 10,000; this "
+            "is some other file."
+        )
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ConfigError(
+            f"{source}:{line}: byte {error.start} is not UTF-8. Save the file as UTF-8 text."
+        ) from error
+
+
+def _stage_of(draft: _Draft, origin: str, stage: str | None) -> str:
+    written = draft.tree.get("stage", stage)
+    if not isinstance(written, str) or written not in STAGES:
+        raise ConfigError(
+            f"{origin}: stage is {written!r}. It must be one of {', '.join(STAGES)}."
+            f"{suggest(str(written), STAGES)}"
+        )
+    if stage is not None and written != stage:
+        raise ConfigError(
+            f"{origin} holds the settings of stage {written!r}, but {stage!r} was asked for. Name "
+            "the other stage, or another file."
+        )
+    return written
+
+
+def _apply(draft: _Draft, override: str, root: type[Config], *, shown: str | None = None) -> None:
+    """Put one `a.b=value` into the tree, making groups on the way."""
+    name, equals, text = override.partition("=")
+    path = tuple(name.strip().split("."))
+    shown = shown or f"--set {override}"
+    if not equals or not all(path):
+        raise ConfigError(
+            f"{shown} is no change of a setting. It must have the form "
+            "--set training.learning_rate=0.001.",
+            exit_code=ExitCode.USAGE,
+        )
+    value = parse_yaml(text, origin=shown).value
+    group = _group_at(draft.tree, path[:-1], shown=shown)
+    if path[-1] == TAG and group.get(TAG) != value and _is_union(root, path[:-1]):
+        group.clear()  # the settings of another kind do not apply
+    group[path[-1]] = value
+    for known in [known for known in draft.places if known[: len(path)] == path]:
+        del draft.places[known]
+    draft.places[path] = shown
+
+
+def _group_at(
+    tree: dict[str, JsonValue], path: Sequence[str], *, shown: str
+) -> dict[str, JsonValue]:
+    group = tree
+    for depth, key in enumerate(path, start=1):
+        if group.get(key) is None:
+            group[key] = {}
+        below = group[key]
+        if not isinstance(below, dict):
+            raise ConfigError(
+                f"{shown}: {dotted(path[:depth])} is {below!r}, which has no settings below it. "
+                f"Set it whole: --set {dotted(path[:depth])}=VALUE."
+            )
+        group = below
+    return group
+
+
+def _is_union(root: type[Config], path: Sequence[str]) -> bool:
+    found = find_place(root, path).field
+    return found is not None and len(set(tags_of(groups_of(found)).values())) > 1

@@ -1,0 +1,148 @@
+"""From a preset or a file, with changes, to checked settings."""
+
+from pathlib import Path
+
+import pytest
+
+from phiray.config.load import (
+    MAX_FILE_BYTES,
+    check_stage,
+    config_from_yaml,
+    load_config,
+)
+from phiray.config.presets import preset
+from phiray.config.stages import AlignConfig, ScratchConfig
+from phiray.config.training import ScheduledSamplingMethod, StandardMethod
+from phiray.errors import ConfigError, ExitCode
+
+
+def write(folder: Path, text: str) -> str:
+    path = folder / "run.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_load_config_of_a_preset_is_the_preset() -> None:
+    assert load_config("tiny", "align") == preset("tiny", "align")
+
+
+def test_load_config_takes_the_stage_from_the_file(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, "stage: align\ntraining: {learning_rate: 1e-4}\n"))
+    assert isinstance(config, AlignConfig)
+    assert config.training.learning_rate == 1e-4
+
+
+def test_load_config_applies_overrides_in_order_and_workers_last() -> None:
+    config = load_config(
+        "tiny",
+        "scratch",
+        overrides=["training.max_steps=30", "training.max_steps=40", "cluster.workers=5"],
+        workers=2,
+    )
+    assert config.training.max_steps == 40
+    assert config.cluster.workers == 2
+
+
+def test_load_config_makes_an_optional_group_by_an_override() -> None:
+    config = load_config(
+        "phi-2", "scratch", overrides=["model.moe=null", "model.moe.num_experts=8"]
+    )
+    assert isinstance(config, ScratchConfig)
+    assert config.model.moe is not None
+    assert config.model.moe.num_experts == 8
+
+
+def test_load_config_starts_a_union_anew_when_its_kind_changes(tmp_path: Path) -> None:
+    source = write(tmp_path, "stage: align\nmethod: {kind: scheduled-sampling, end: 0.25}\n")
+    kept = load_config(source, overrides=["method.kind=scheduled-sampling"])
+    changed = load_config(source, overrides=["method.kind=standard"])
+    assert isinstance(kept, AlignConfig)
+    assert isinstance(changed, AlignConfig)
+    assert isinstance(kept.method, ScheduledSamplingMethod)
+    assert kept.method.end == 0.25
+    assert changed.method == StandardMethod()
+
+
+def test_load_config_keeps_the_siblings_of_a_kind_that_is_no_union() -> None:
+    config = load_config(
+        "tiny", "align", overrides=["projector.num_experts=3", "projector.kind=moe"]
+    )
+    assert isinstance(config, AlignConfig)
+    assert config.projector.num_experts == 3
+
+
+def test_load_config_names_file_line_and_override(tmp_path: Path) -> None:
+    source = write(tmp_path, "stage: align\ntraining:\n  learning_rat: 1\n")
+    with pytest.raises(ConfigError, match=r"run.yaml:3: training.learning_rat is not") as caught:
+        load_config(source, overrides=["training.max_steps=0"], workers=0)
+    lines = caught.value.message.splitlines()
+    assert lines[0].startswith("--set training.max_steps=0: training.max_steps is 0.")
+    assert lines[2].startswith("--workers 0: cluster.workers is 0.")
+    assert caught.value.exit_code == ExitCode.BAD_CONFIG
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"is empty\. It must hold the settings"),
+        (b"- 1\n", r"is not a group of settings"),
+        (b"a: 1\nb: \xff\n", r"run.yaml:2: byte 8 is not UTF-8"),
+        (b"#" * (MAX_FILE_BYTES + 1), r"is larger than 1,000,000 bytes"),
+        (b"stage: aling\n", r"stage is 'aling'.*Did you mean align\?"),
+        (b"training: {}\n", r"stage is None\. It must be one of scratch"),
+        (b"stage: align\nstage: align\n", r"run.yaml:2:1: .*stands here and on line 1"),
+    ],
+)
+def test_load_config_refuses_a_file_that_holds_no_settings(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(str(path))
+    assert caught.value.exit_code == ExitCode.BAD_CONFIG
+
+
+def test_load_config_refuses_a_missing_file_with_a_suggestion() -> None:
+    with pytest.raises(ConfigError, match=r"tny does not exist.*Did you mean tiny\?") as caught:
+        load_config("tny", "align")
+    assert caught.value.exit_code == ExitCode.MISSING_INPUT
+
+
+def test_load_config_refuses_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"is a folder\. --config takes"):
+        load_config(str(tmp_path), "align")
+
+
+def test_load_config_refuses_the_settings_of_another_stage(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"holds the settings of stage 'align', but 'scratch'"):
+        load_config(write(tmp_path, "stage: align\n"), "scratch")
+
+
+def test_load_config_refuses_a_preset_without_a_stage() -> None:
+    with pytest.raises(ConfigError, match=r"'tiny' is a preset, which holds every") as caught:
+        load_config("tiny")
+    assert caught.value.exit_code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize("override", ["training.max_steps", "=3", "training..max_steps=3", ""])
+def test_load_config_refuses_a_malformed_override_as_usage(override: str) -> None:
+    with pytest.raises(ConfigError, match=r"is no change of a setting") as caught:
+        load_config("tiny", "align", overrides=[override])
+    assert caught.value.exit_code == ExitCode.USAGE
+
+
+def test_load_config_refuses_an_override_below_a_value() -> None:
+    with pytest.raises(ConfigError, match=r"training.max_steps is \d+, which has no settings"):
+        load_config("tiny", "align", overrides=["training.max_steps.x=1"])
+
+
+def test_check_stage_suggests() -> None:
+    with pytest.raises(ConfigError, match=r"'instuct' is not a stage.*mean instruct\?") as caught:
+        check_stage("instuct")
+    assert caught.value.exit_code == ExitCode.USAGE
+
+
+def test_config_from_yaml_reads_what_a_checkpoint_carries() -> None:
+    config = config_from_yaml("stage: scratch\nrun: {name: a}\n", origin="config.yaml")
+    assert config.run.name == "a"

@@ -1,0 +1,44 @@
+"""Settings of the models."""
+
+import pytest
+from pydantic import ValidationError
+
+from phiray.config.model import MoeConfig, PhiConfig, ProjectorConfig, VisionConfig
+
+
+def test_phi_config_defaults_are_those_of_phi_2() -> None:
+    config = PhiConfig()
+    assert (config.head_dim, config.rotary_dim) == (80, 32)
+
+
+def test_phi_config_refuses_heads_that_do_not_divide_the_width() -> None:
+    with pytest.raises(ValidationError, match=r"hidden_size is 100, which num_attention_heads"):
+        PhiConfig(hidden_size=100, num_attention_heads=3)
+
+
+@pytest.mark.parametrize("factor", [0.3, 0.01])
+def test_phi_config_refuses_an_odd_or_empty_rotation(factor: float) -> None:
+    with pytest.raises(ValidationError, match=r"must be even and above 0"):
+        PhiConfig(hidden_size=68, num_attention_heads=4, partial_rotary_factor=factor)  # head 17
+
+
+def test_moe_config_refuses_more_experts_per_token_than_experts() -> None:
+    with pytest.raises(ValidationError, match=r"num_experts_per_token is 5, but num_experts is 4"):
+        MoeConfig(num_experts=4, num_experts_per_token=5)
+
+
+def test_projector_config_refuses_more_experts_per_token_than_experts() -> None:
+    with pytest.raises(ValidationError, match=r"num_experts_per_token is 7, but num_experts is 6"):
+        ProjectorConfig(num_experts_per_token=7)
+
+
+@pytest.mark.parametrize(("size", "patch", "patches"), [(224, 32, 49), (336, 14, 576)])
+def test_vision_config_counts_patches_without_the_class_token(
+    size: int, patch: int, patches: int
+) -> None:
+    assert VisionConfig(image_size=size, patch_size=patch).num_patches == patches
+
+
+def test_vision_config_refuses_a_patch_that_does_not_divide_the_image() -> None:
+    with pytest.raises(ValidationError, match=r"image_size is 224, which patch_size \(30\)"):
+        VisionConfig(image_size=224, patch_size=30)

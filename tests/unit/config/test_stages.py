@@ -1,0 +1,33 @@
+"""Settings of each stage."""
+
+import pytest
+from pydantic import ValidationError
+
+from phiray.config.data import TextDataConfig
+from phiray.config.model import MoeConfig, PhiConfig
+from phiray.config.stages import STAGE_ADAPTER, STAGES, LitgptConfig, RunConfig, ScratchConfig
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_adapter_picks_the_class_by_the_stage(stage: str) -> None:
+    assert STAGE_ADAPTER.validate_python({"stage": stage}).stage == stage
+
+
+def test_litgpt_config_refuses_experts() -> None:
+    with pytest.raises(ValidationError, match=r"model\.moe is set, but LitGPT's Phi-2 is dense"):
+        LitgptConfig(model=PhiConfig(moe=MoeConfig()))
+
+
+@pytest.mark.parametrize("stage", [ScratchConfig, LitgptConfig])
+def test_text_stages_refuse_rows_longer_than_the_model(
+    stage: type[ScratchConfig] | type[LitgptConfig],
+) -> None:
+    data = TextDataConfig(source="gutenberg", sequence_length=4096)
+    with pytest.raises(ValidationError, match=r"data\.sequence_length is 4096, but"):
+        stage(data=data)
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "-x", "a b", "a\n"])
+def test_run_config_refuses_names_that_are_no_plain_folder(name: str) -> None:
+    with pytest.raises(ValidationError, match=r"name\n"):
+        RunConfig(name=name)

@@ -1,0 +1,30 @@
+"""Settings of training."""
+
+import pytest
+from pydantic import ValidationError
+
+from phiray.config.training import ClusterConfig, ScheduledSamplingMethod, TrainingConfig
+
+
+def test_training_config_refuses_a_warm_up_that_never_ends() -> None:
+    with pytest.raises(ValidationError, match=r"warmup_steps is 10, but max_steps is 10"):
+        TrainingConfig(warmup_steps=10, max_steps=10)
+
+
+def test_scheduled_sampling_refuses_a_rising_probability_of_gold() -> None:
+    with pytest.raises(ValidationError, match=r"end is 0\.5, above start \(0\.25\)"):
+        ScheduledSamplingMethod(start=0.25, end=0.5)
+
+
+def test_scheduled_sampling_refuses_a_schedule_that_is_dead_after_step_0() -> None:
+    with pytest.raises(ValidationError, match=r"dead after step 0"):
+        ScheduledSamplingMethod(schedule="exponential", end=0.0)
+
+
+def test_scheduled_sampling_lets_a_linear_schedule_end_at_0() -> None:
+    assert ScheduledSamplingMethod(schedule="linear", end=0.0).end == 0
+
+
+def test_cluster_config_refuses_no_workers() -> None:
+    with pytest.raises(ValidationError, match=r"workers\n.*greater than or equal to 1"):
+        ClusterConfig(workers=0)

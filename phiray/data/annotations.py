@@ -1,0 +1,113 @@
+"""Read annotation files, and keep a list of what in them could not be used.
+
+Source: facts/reliability_security.md (a number of more than 4,300 digits, NaN and deep nesting are
+all accepted or crash Python's json; a Git LFS pointer is a common half-finished download).
+Limits: a file is read whole; at most MAX_JSON_BYTES.
+"""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from phiray.errors import DataError, ExitCode
+
+MAX_JSON_BYTES = 4 * 1024**3
+"""Largest annotation file: LLaVA's largest mix is 1 GB."""
+LFS_HEAD = b"version https://git-lfs"
+TOLERATED = frozenset({"missing image", "duplicate caption", "duplicate row", "no captions"})
+"""Reasons that are no fault: a partial download, several years of COCO, images without text."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """A record of an annotation file that became no row."""
+
+    reason: str
+    """The same for all records of a kind: the key that is counted."""
+    detail: str
+    """Which record, and what was found."""
+
+
+def read_json(path: Path) -> object:
+    """Read one JSON file.
+
+    Raises:
+        DataError: if it is too large, an LFS pointer, not UTF-8, or not JSON.
+    """
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise _not_json(path, f"it has {path.stat().st_size} bytes, over {MAX_JSON_BYTES}")
+    data = path.read_bytes()
+    if data.startswith(LFS_HEAD):
+        raise _not_json(path, "it is a Git LFS pointer, not the file itself")
+    try:
+        return json.loads(data, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise _not_json(path, str(error)) from error
+
+
+def existing_files(root: Path, names: Sequence[str], *, setting: str) -> list[Path]:
+    """Give those of the named files that exist below `root`.
+
+    Raises:
+        DataError: with exit code 66 if there is none.
+    """
+    files = [path for name in names if (path := root / name).is_file()]
+    if not files:
+        raise DataError(
+            f"None of the {len(names)} files of {setting} exists; the first one tried is "
+            f"{root / names[0]}. Expected at least one. Set data.root to the folder of the data, "
+            f"or {setting} to its files.",
+            exit_code=ExitCode.MISSING_INPUT,
+        )
+    return files
+
+
+def is_llava(content: object) -> bool:
+    """Tell whether a JSON file looks like LLaVA's conversations."""
+    return (
+        isinstance(content, list)
+        and bool(content)
+        and isinstance(content[0], dict)
+        and "conversations" in content[0]
+    )
+
+
+def is_coco(content: object) -> bool:
+    """Tell whether a JSON file looks like COCO's annotations."""
+    return isinstance(content, dict) and "images" in content and "annotations" in content
+
+
+def check_excluded(
+    excluded: Sequence[Excluded], *, num_usable: int, max_bad_fraction: float
+) -> None:
+    """Warn once per reason, and stop where too large a share is at fault.
+
+    Raises:
+        DataError: if the faulty records are more than `max_bad_fraction` of all.
+    """
+    for reason, count in Counter(item.reason for item in excluded).items():
+        logger.warning("left_out=%d reason=%r", count, reason)
+    faults = [item for item in excluded if item.reason not in TOLERATED]
+    total = len(faults) + num_usable
+    if len(faults) > max_bad_fraction * total:
+        raise DataError(
+            f"{len(faults)} of {total} records cannot be used, e.g. {faults[0].detail} "
+            f"({faults[0].reason}). At most data.max_bad_fraction={max_bad_fraction} of them may "
+            "be bad. Run `phiray data check` for the list, and mend or remove them."
+        )
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def _not_json(path: Path, found: str) -> DataError:
+    return DataError(
+        f"{path} cannot be read as JSON: {found}. Expected a COCO or LLaVA annotation file. "
+        "Download it again."
+    )

@@ -1,0 +1,221 @@
+"""Images with captions, and images with conversations, as rows that are read by position.
+
+Source: DESIGN 6 (a row is a position; the split is by integer COCO image id).
+Limits: rows are tokenised and images read when asked for, so a process holds texts and paths only.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from phiray.config.data import ImageDataConfig
+from phiray.data.annotations import Excluded, check_excluded, existing_files
+from phiray.data.coco import CaptionedImage, read_coco_captions
+from phiray.data.conversations import Conversation, read_conversations
+from phiray.data.rows import FILLER, Row, bad_row, table_from_rows
+from phiray.data.split import image_key, is_heldout
+from phiray.errors import DataError
+from phiray.images.decode import MAX_BYTES
+from phiray.images.paths import ImageFolder
+from phiray.text.prompts import LLAVA_SYSTEM, TokenRow, caption_row, conversation_row
+from phiray.text.tokenizer import Tokenizer
+from phiray.types import FILLER_ROW, Progress
+
+Part = Literal["train", "heldout"]
+
+
+class HasImage(Protocol):
+    """What the split looks at."""
+
+    @property
+    def image_id(self) -> int:
+        """The COCO id."""
+        ...
+
+
+Example = TypeVar("Example", bound=HasImage)
+
+
+class CaptionRows:
+    """One row per image and caption: the image, then the caption, which is learnt."""
+
+    def __init__(
+        self,
+        config: ImageDataConfig,
+        *,
+        num_patches: int,
+        seed: int,
+        part: Part = "train",
+        progress: Progress | None = None,
+    ) -> None:
+        """Read the caption files and find the images.
+
+        Raises:
+            DataError: if files or images are missing (66), or too much of them is bad (65).
+        """
+        root = Path(config.root)
+        files = existing_files(root, config.annotations, setting="data.annotations")
+        found = read_coco_captions(files, ImageFolder.scan(root / config.images), progress=progress)
+        num_usable = sum(len(image.captions) for image in found.images)
+        check_excluded(
+            found.excluded, num_usable=num_usable, max_bad_fraction=config.max_bad_fraction
+        )
+        self.examples: list[CaptionedImage] = select_part(
+            found.images, config, part=part, seed=seed
+        )
+        self.tokenizer = Tokenizer.load(root / config.tokenizer)
+        self.excluded = found.excluded
+        self.max_tokens = config.max_length
+        self._num_patches = num_patches
+        self._rows = [
+            (image_index, caption_index)
+            for image_index, image in enumerate(self.examples)
+            for caption_index in range(len(image.captions))
+        ]
+        self.num_rows = len(self._rows)
+        self.image_ids = [image.image_id for image in self.examples]
+        self.counts = counts_of(self.num_rows, self.image_ids, excluded=self.excluded)
+        texts = [f"{image.image_id}:{text}" for image in self.examples for text in image.captions]
+        settings = f"caption {num_patches} {config.max_length} {self.tokenizer.fingerprint}"
+        self.fingerprint = fingerprint_of(settings, texts)
+
+    def read(self, row_ids: npt.NDArray[np.int64]) -> pa.Table:
+        """Read rows by position, as ROW_SCHEMA."""
+        return read_rows(row_ids, self._read_row)
+
+    def _read_row(self, row_id: int) -> Row:
+        image_index, caption_index = self._rows[row_id]
+        image = self.examples[image_index]
+        caption = image.captions[caption_index]
+        row = caption_row(self.tokenizer, caption, num_patches=self._num_patches)
+        if len(row.input_ids) > self.max_tokens:
+            detail = f"image {image.image_id}: {len(row.input_ids)} tokens, over {self.max_tokens}"
+            return bad_row(row_id, reason="too long", detail=detail)
+        return row_with_image(row_id, row, path=image.path)
+
+
+class ConversationRows:
+    """One row per conversation: the image in its first turn; every answer is learnt."""
+
+    def __init__(
+        self,
+        config: ImageDataConfig,
+        *,
+        num_patches: int,
+        seed: int,
+        part: Part = "train",
+        system: str = LLAVA_SYSTEM,
+        progress: Progress | None = None,
+    ) -> None:
+        """Read the conversation files and find the images.
+
+        Raises:
+            DataError: if files or images are missing (66), or too much of them is bad (65).
+        """
+        root = Path(config.root)
+        files = existing_files(root, config.conversations, setting="data.conversations")
+        found = read_conversations(files, ImageFolder.scan(root / config.images), progress=progress)
+        check_excluded(
+            found.excluded, num_usable=len(found.rows), max_bad_fraction=config.max_bad_fraction
+        )
+        self.examples: list[Conversation] = select_part(found.rows, config, part=part, seed=seed)
+        self.tokenizer = Tokenizer.load(root / config.tokenizer)
+        self.excluded = found.excluded
+        self.max_tokens = config.max_length
+        self.system = system
+        self._num_patches = num_patches
+        self.num_rows = len(self.examples)
+        self.image_ids = sorted({row.image_id for row in self.examples})
+        self.counts = counts_of(self.num_rows, self.image_ids, excluded=self.excluded)
+        settings = f"{num_patches} {config.max_length} {system} {self.tokenizer.fingerprint}"
+        texts = [f"{row.image_id}:{row.turns!r}" for row in self.examples]
+        self.fingerprint = fingerprint_of(f"conversation {settings}", texts)
+
+    def read(self, row_ids: npt.NDArray[np.int64]) -> pa.Table:
+        """Read rows by position, as ROW_SCHEMA."""
+        return read_rows(row_ids, self._read_row)
+
+    def _read_row(self, row_id: int) -> Row:
+        example = self.examples[row_id]
+        try:
+            row = conversation_row(
+                self.tokenizer,
+                example.turns,
+                num_patches=self._num_patches,
+                max_length=self.max_tokens,
+                system=self.system,
+            )
+        except DataError as error:
+            detail = f"image {example.image_id}: {error.message}"
+            return bad_row(row_id, reason="too long", detail=detail)
+        return row_with_image(row_id, row, path=example.path)
+
+
+def select_part(
+    examples: Sequence[Example], config: ImageDataConfig, *, part: Part, seed: int
+) -> list[Example]:
+    """Keep the examples of a part; of the training images at most `max_images`, chosen by seed.
+
+    Raises:
+        DataError: if nothing is left.
+    """
+    wants_heldout = part == "heldout"
+    split = config.split
+    heldout = {
+        image_id: is_heldout(
+            image_key(image_id), salt=split.salt, heldout_fraction=split.heldout_fraction
+        )
+        for image_id in {example.image_id for example in examples}
+    }
+    image_ids = sorted(image_id for image_id, held in heldout.items() if held == wants_heldout)
+    if config.max_images is not None and not wants_heldout:
+        order = np.random.Generator(np.random.PCG64(seed)).permutation(len(image_ids))
+        image_ids = [image_ids[index] for index in order[: config.max_images]]
+    if not image_ids:
+        raise DataError(
+            f"The {part} part has 0 of {len(heldout)} images on disk. Expected at least one. Give "
+            "more images, or change data.split.heldout_fraction."
+        )
+    chosen = set(image_ids)
+    return [example for example in examples if example.image_id in chosen]
+
+
+def read_rows(row_ids: npt.NDArray[np.int64], read_row: Callable[[int], Row]) -> pa.Table:
+    """Read rows one by one; FILLER_ROW gives the empty row."""
+    return table_from_rows(
+        [FILLER if row_id == FILLER_ROW else read_row(row_id) for row_id in row_ids.tolist()]
+    )
+
+
+def row_with_image(row_id: int, tokens: TokenRow, *, path: Path) -> Row:
+    """Join tokens and the encoded image, or say why the file cannot be read."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)  # one more than allowed: the decoder refuses it
+    except OSError as error:
+        reason = "missing image" if isinstance(error, FileNotFoundError) else "unreadable image"
+        return bad_row(row_id, reason=reason, detail=f"{path}: {error.strerror}")
+    return Row(row_id, tokens.input_ids, tokens.labels, image=data)
+
+
+def counts_of(
+    num_rows: int, image_ids: Sequence[int], *, excluded: Sequence[Excluded]
+) -> dict[str, int]:
+    """Count what the run's manifest lists: rows, images, and records left out by reason."""
+    reasons = Counter(f"left out: {item.reason}" for item in excluded)
+    return {"rows": num_rows, "images": len(image_ids), **reasons}
+
+
+def fingerprint_of(settings: str, texts: Sequence[str]) -> str:
+    """Hash settings and texts, so that no two different lists give one hash."""
+    digest = hashlib.sha256()
+    for text in (settings, *texts):
+        data = text.encode("utf-8", errors="surrogatepass")
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()

@@ -1,0 +1,45 @@
+"""Give the steps of a run without Ray: for tests, small runs and machines without Ray.
+
+Source: DESIGN 6; the same rows as `pipeline.py`, which `tests/ray/test_pipeline.py` shows.
+Limits: one process; reading and decoding run in its threads.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from phiray.data.collate import collate_step
+from phiray.data.pixels import decode_table
+from phiray.data.prefetch import prefetch_in_order
+from phiray.data.rows import RowSource
+from phiray.types import StepInput
+
+
+def read_steps(
+    source: RowSource,
+    positions: npt.NDArray[np.int64],
+    *,
+    pad_id: int,
+    image_size: int | None,
+    num_threads: int = 2,
+) -> Iterator[StepInput]:
+    """Read, decode and collate one step after the other, a few steps ahead of the consumer.
+
+    Args:
+        source: the data set.
+        positions: (steps, accumulation, micro) int64 row ids, as `rank_positions` gives them.
+        pad_id: what fills `input_ids` at the right.
+        image_size: side of the images; None for text.
+        num_threads: steps prepared at the same time.
+    """
+
+    def read_step(step_rows: npt.NDArray[np.int64]) -> StepInput:
+        table = source.read(step_rows.reshape(-1))
+        if image_size is not None:
+            table = decode_table(table, image_size=image_size)
+        return collate_step(
+            table, accumulation=len(step_rows), pad_id=pad_id, image_size=image_size
+        )
+
+    return prefetch_in_order(read_step, iter(positions), num_threads=num_threads)

@@ -1,0 +1,147 @@
+"""Stream the steps of a run through Ray Data: one pipeline per rank, over all remaining steps.
+
+Source: facts/ray.md section 3 (position-addressed rows, `preserve_order`, warm actors) and
+facts/pipeline.md (encoded bytes through Ray, decoding in threads beside the trainer, is the fastest
+form measured).
+Limits: a pipeline start costs 4 to 7 seconds; Ray must be initialised, and leave CPUS_PER_READER
+CPUs free for each reader, else Ray Data waits without a word.
+"""
+
+import logging
+from collections.abc import Iterator
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import ray
+import ray.data
+from ray.data import ExecutionOptions, ExecutionResources
+
+from phiray.data.collate import collate_step
+from phiray.data.pixels import decode_table
+from phiray.data.prefetch import prefetch_in_order
+from phiray.data.rows import RowSource
+from phiray.types import StepInput
+
+Decode = Literal["worker", "tasks"]
+
+CPUS_PER_READER = 0.5
+"""What one reader reserves: a whole CPU beside a trainer starves two-core machines."""
+ROWS_PER_BLOCK = 128
+"""Rows of one Ray Data block: about 20 MB of COCO JPEGs, and few enough for an early first step."""
+OBJECT_STORE_BYTES = 512 * 1024**2
+"""What one pipeline may hold in Ray's object store before it waits for the trainer."""
+PREFETCH_STEPS = 2
+"""Steps that Ray fetches to the worker ahead of use."""
+
+
+class RowReader:
+    """A warm Ray actor that reads rows by position, and decodes them where asked to."""
+
+    def __init__(self, source: "ray.ObjectRef[RowSource]", image_size: int | None) -> None:
+        """Fetch the source once; `image_size` None leaves images encoded."""
+        self._source: RowSource = ray.get(source)
+        self._image_size = image_size
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        """Read the rows of a block of row ids."""
+        table = self._source.read(block["row_id"].to_numpy())
+        return (
+            table if self._image_size is None else decode_table(table, image_size=self._image_size)
+        )
+
+
+def resolve_decode(setting: Literal["auto", "worker", "tasks"], *, use_gpu: bool) -> Decode:
+    """Choose where JPEGs are decoded: `auto` keeps CPU work off the nodes of GPU workers."""
+    if setting == "auto":
+        return "tasks" if use_gpu else "worker"
+    return setting
+
+
+def stream_steps(
+    source: RowSource,
+    positions: npt.NDArray[np.int64],
+    *,
+    pad_id: int,
+    image_size: int | None,
+    decode: Decode = "worker",
+    num_readers: int = 1,
+    num_threads: int = 2,
+) -> Iterator[StepInput]:
+    """Give the same steps as `local.read_steps`, read by Ray actors.
+
+    Args:
+        source: the data set; it travels to the readers once.
+        positions: (steps, accumulation, micro) int64 row ids of this rank.
+        pad_id: what fills `input_ids` at the right.
+        image_size: side of the images; None for text.
+        decode: `worker` decodes in threads of this process, `tasks` in the readers.
+        num_readers: actors of this rank, CPUS_PER_READER each.
+        num_threads: steps decoded or collated here at the same time.
+    """
+    num_steps, accumulation, micro = positions.shape
+    if num_steps == 0:
+        return iter(())
+    reader_image_size = image_size if decode == "tasks" else None
+    tables = _stream_tables(
+        source,
+        positions.reshape(-1),
+        image_size=reader_image_size,
+        num_readers=num_readers,
+        rows_per_step=accumulation * micro,
+    )
+    prepare = partial(
+        _prepare_step,
+        accumulation=accumulation,
+        pad_id=pad_id,
+        image_size=image_size,
+        is_decoded=reader_image_size is not None,
+    )
+    return prefetch_in_order(prepare, tables, num_threads=num_threads)
+
+
+def _prepare_step(
+    table: pa.Table, *, accumulation: int, pad_id: int, image_size: int | None, is_decoded: bool
+) -> StepInput:
+    if image_size is not None and not is_decoded:
+        table = decode_table(table, image_size=image_size)
+    return collate_step(table, accumulation=accumulation, pad_id=pad_id, image_size=image_size)
+
+
+def _stream_tables(
+    source: RowSource,
+    row_ids: npt.NDArray[np.int64],
+    *,
+    image_size: int | None,
+    num_readers: int,
+    rows_per_step: int,
+) -> Iterator[pa.Table]:
+    """Read rows in their order, one table per step."""
+    logging.getLogger("ray.data").setLevel(logging.WARNING)  # its plan, printed once per run
+    dataset = ray.data.from_arrow(_index_blocks(row_ids)).map_batches(
+        RowReader,
+        fn_constructor_args=(ray.put(source), image_size),
+        batch_size=None,
+        batch_format="pyarrow",
+        concurrency=num_readers,
+        num_cpus=CPUS_PER_READER,
+    )
+    dataset.context.enable_progress_bars = False
+    dataset.context.execution_options = ExecutionOptions(
+        preserve_order=True,
+        resource_limits=ExecutionResources.for_limits(object_store_memory=OBJECT_STORE_BYTES),
+    )
+    tables: Iterator[pa.Table] = iter(
+        dataset.iter_batches(
+            batch_size=rows_per_step, batch_format="pyarrow", prefetch_batches=PREFETCH_STEPS
+        )
+    )
+    return tables
+
+
+def _index_blocks(row_ids: npt.NDArray[np.int64]) -> list[pa.Table]:
+    """Cut the row ids into blocks, in order."""
+    table = pa.table({"row_id": row_ids})
+    return [table.slice(start, ROWS_PER_BLOCK) for start in range(0, len(table), ROWS_PER_BLOCK)]

@@ -1,0 +1,113 @@
+"""Find image files by COCO id, and keep file names from the data inside their folder.
+
+Source: the three name forms of COCO and LLaVA files (`000000442786.jpg`,
+`coco/train2017/000000033471.jpg`, `COCO_val2014_000000441147.jpg`).
+Limits: one COCO image has one id over all years, so the first file of an id (in sorted order) is
+the image of that id; other files of the same id are listed in `duplicates`.
+"""
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from phiray.errors import DataError, ExitCode
+
+IMAGE_NAME = re.compile(r"(?:COCO_(?:train|val|test)\d{4}_)?(\d{1,12})\.(?:jpe?g|png|webp)", re.I)
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+
+
+def image_id_from_name(name: str) -> int | None:
+    """Read the integer COCO id from a file name of any of the three forms; None for others."""
+    match = IMAGE_NAME.fullmatch(name.rpartition("/")[2])
+    return int(match.group(1)) if match else None
+
+
+def safe_join(root: Path, name: str) -> Path:
+    """Join a file name that came with the data, and refuse one that leaves `root`.
+
+    Raises:
+        DataError: for an absolute name, `..`, a URL, a backslash, a NUL, or a link out of `root`.
+    """
+    _check_name(name)
+    joined = root / name
+    if not joined.resolve().is_relative_to(root.resolve()):
+        raise _unsafe(name)
+    return joined
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """The image files below a folder; `scan` looks once, lookups read no directory again."""
+
+    root: Path
+    paths: dict[int, Path]
+    """COCO id to file."""
+    duplicates: list[Path] = field(default_factory=list)
+    """Further files of an id that is already in `paths`."""
+    unnamed: list[Path] = field(default_factory=list)
+    """Image files without a COCO id in their name."""
+
+    @classmethod
+    def scan(cls, root: Path) -> "ImageFolder":
+        """Walk `root` in sorted order and index its images.
+
+        Raises:
+            DataError: with exit code 66 if `root` is not a folder.
+        """
+        if not root.is_dir():
+            raise DataError(
+                f"The image folder {root} does not exist. Expected a folder with JPEG files. Set "
+                "data.root or data.images, or make the built-in data with `phiray demo`.",
+                exit_code=ExitCode.MISSING_INPUT,
+            )
+        folder = cls(root, {})
+        for path in _image_files(root):
+            image_id = image_id_from_name(path.name)
+            if image_id is None:
+                folder.unnamed.append(path)
+            elif folder.paths.setdefault(image_id, path) != path:
+                folder.duplicates.append(path)
+        return folder
+
+    def find(self, name: str) -> Path | None:
+        """Find the file that the data calls `name`: by its id, else by its path below `root`.
+
+        Raises:
+            DataError: if `name` would leave the folder.
+        """
+        _check_name(name)
+        image_id = image_id_from_name(name)
+        if image_id is not None:
+            return self.paths.get(image_id)
+        path = safe_join(self.root, name)
+        return path if path.is_file() else None
+
+
+def _image_files(root: Path) -> list[Path]:
+    """List image files; links to folders are followed, each real folder once."""
+    seen: set[str] = set()
+    files: list[Path] = []
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            subfolders.clear()
+            continue
+        seen.add(real)
+        subfolders.sort()
+        files += [Path(folder, name) for name in names]
+    return sorted(path for path in files if path.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def _check_name(name: str) -> None:
+    """Refuse names that are unsafe whatever lies on disk."""
+    parts = name.split("/")
+    if not name or name.startswith("/") or ".." in parts or any(c in name for c in "\0\\:"):
+        raise _unsafe(name)
+
+
+def _unsafe(name: str) -> DataError:
+    return DataError(
+        f"The file name {name!r} in the data is not safe. Expected a plain relative path inside "
+        "the image folder. Remove the row, or rename the file."
+    )

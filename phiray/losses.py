@@ -1,0 +1,97 @@
+"""Next-token losses, with the head run on label positions only.
+
+Source: cross entropy in fp32; pieces with recomputation follow the chunked linear cross entropy
+measured in facts/performance.md (b).
+Limits: one head call holds at most `MAX_LOGITS` logits; above that they are computed twice.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own customary name)
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from phiray.types import IGNORE_INDEX
+
+MAX_LOGITS = 2**25
+"""Logits of one piece: 128 MiB in fp32; a tiny model's whole batch fits, and 655 rows of Phi-2's
+51,200."""
+
+Project = Callable[[Tensor], Tensor]
+"""The head: (..., hidden) -> logits (..., vocab)."""
+
+
+@dataclass(frozen=True)
+class TokenLosses:
+    """What each row of a batch lost."""
+
+    sums: Tensor
+    """(batch,) fp32, in nats, with gradient."""
+    counts: Tensor
+    """(batch,) int64; label tokens that were predicted."""
+
+
+def next_token_losses(hidden_states: Tensor, labels: Tensor, *, project: Project) -> TokenLosses:
+    """Sum the loss of predicting each label from the position before it.
+
+    Args:
+        hidden_states: (batch, seq, hidden).
+        labels: (batch, seq) int64, not shifted; a label in the first column is never predicted.
+        project: the head.
+
+    Returns:
+        Sums and counts per row; a row without labels has 0 and 0.
+    """
+    nats, targets = _label_nats(hidden_states, labels, project=project)
+    rows = targets.nonzero()[:, 0]  # (labels,)
+    sums = nats.new_zeros(len(labels)).index_add(0, rows, nats)  # (batch,)
+    return TokenLosses(sums=sums, counts=targets.sum(dim=1))
+
+
+def token_nats(hidden_states: Tensor, labels: Tensor, *, project: Project) -> Tensor:
+    """Give the loss of each label at that label's own position, 0 elsewhere.
+
+    Args:
+        hidden_states: (batch, seq, hidden).
+        labels: (batch, seq) int64, not shifted.
+        project: the head.
+
+    Returns:
+        (batch, seq) fp32, in nats.
+    """
+    nats, targets = _label_nats(hidden_states, labels, project=project)
+    shifted = nats.new_zeros(targets.shape).masked_scatter(targets, nats)  # (batch, seq - 1)
+    return F.pad(shifted, (1, 0))  # (batch, seq)
+
+
+def _label_nats(
+    hidden_states: Tensor, labels: Tensor, *, project: Project
+) -> tuple[Tensor, Tensor]:
+    """Return the nats of all labels, (labels,) in row order, and where they are."""
+    following = labels[:, 1:]  # (batch, seq - 1)
+    targets = following != IGNORE_INDEX  # (batch, seq - 1)
+    selected = hidden_states[:, :-1][targets]  # (labels, hidden)
+    wanted = following[targets]  # (labels,)
+    # A head call on no rows costs nothing and tells the width of the vocabulary.
+    vocab_size = project(selected[:0]).shape[-1]
+    step = max(1, MAX_LOGITS // vocab_size)
+    if len(selected) <= step:
+        return _cross_entropy(selected, wanted, project), targets
+    pieces = [
+        _recomputed_cross_entropy(part, target, project)
+        for part, target in zip(torch.split(selected, step), torch.split(wanted, step), strict=True)
+    ]
+    return torch.cat(pieces), targets
+
+
+def _cross_entropy(selected: Tensor, wanted: Tensor, project: Project) -> Tensor:
+    return F.cross_entropy(project(selected).float(), wanted, reduction="none")  # (labels,)
+
+
+def _recomputed_cross_entropy(selected: Tensor, wanted: Tensor, project: Project) -> Tensor:
+    nats: Tensor = checkpoint(
+        _cross_entropy, selected, wanted, project, use_reentrant=False, preserve_rng_state=False
+    )
+    return nats

@@ -1,0 +1,38 @@
+"""Build a language model by its kind, with seeded weights.
+
+Source: DESIGN.md section 3 (one of the two registries that load only what runs).
+Limits: two kinds; LitGPT's is dense.
+"""
+
+from typing import Literal
+
+from phiray.config.model import PhiConfig
+from phiray.models.convert import litgpt_from_phi
+from phiray.models.init import random_tensor
+from phiray.models.litgpt_phi import LitgptPhi
+from phiray.models.phi import Phi
+
+LanguageModelKind = Literal["phi", "litgpt"]
+
+
+def build_language_model(
+    config: PhiConfig, *, kind: LanguageModelKind, seed: int
+) -> Phi | LitgptPhi:
+    """Build a `TokenModel` whose weights are a pure function of the seed.
+
+    Both kinds compute the same function for the same seed and a dense config.
+    """
+    model = Phi(config)
+    state = {
+        name: random_tensor(name, tensor.shape, config=config, seed=seed)
+        for name, tensor in model.state_dict().items()
+    }
+    if kind == "phi":
+        model.load_state_dict(state)
+        return model
+    # Late: litgpt takes 7 s to import, and only its own stage needs it.
+    from phiray.models.litgpt_gpt import build_gpt
+
+    other = LitgptPhi(build_gpt(config))
+    other.load_state_dict(litgpt_from_phi(state))
+    return other

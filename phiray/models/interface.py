@@ -1,0 +1,43 @@
+"""What every trainable model offers to training, generation and evaluation.
+
+Source: the split of a causal language model into embedding, decoder and head, so that losses can
+run the head on label positions only and image embeddings can take the place of token embeddings.
+Limits: decoder-only models with right-padded batches.
+"""
+
+from typing import Protocol
+
+from torch import Tensor
+
+from phiray.models.cache import KeyValueCache
+from phiray.types import Batch, ModelOutput
+
+
+class TokenModel(Protocol):
+    """A causal model over token rows; images are already spliced in by `embed_batch`."""
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        """Look ids up: (batch, seq) int64 -> (batch, seq, hidden)."""
+        ...
+
+    def embed_batch(self, batch: Batch) -> Tensor:
+        """Embed a batch's rows, images included -> (batch, seq, hidden)."""
+        ...
+
+    def decode(
+        self,
+        inputs_embeds: Tensor,
+        *,
+        attention_mask: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> ModelOutput:
+        """Run the blocks over (batch, seq, hidden); the mask serves router statistics only."""
+        ...
+
+    def project(self, hidden_states: Tensor) -> Tensor:
+        """Apply the head: (..., hidden) -> logits (..., vocab)."""
+        ...
+
+    def new_cache(self) -> KeyValueCache:
+        """Make an empty cache for `decode`."""
+        ...

@@ -14,7 +14,7 @@ _NAMED = 5
 
 
 def check_contamination(
-    ledger: Mapping[str, Sequence[int] | Sequence[str]], kind: str, evaluated: Iterable[int | str]
+    ledger: Mapping[str, Sequence[int | str]], kind: str, evaluated: Iterable[int | str]
 ) -> int:
     """Check that no evaluated id was trained on.
 
@@ -42,7 +42,7 @@ def check_contamination(
 
 
 def check_document_contamination(
-    ledger: Mapping[str, Sequence[int] | Sequence[str]], keys: Iterable[str]
+    ledger: Mapping[str, Sequence[int | str]], keys: Iterable[str]
 ) -> int:
     """Check documents by their split key, e.g. `book:1342`; returns as `check_contamination`."""
     by_kind: dict[str, list[str]] = {}

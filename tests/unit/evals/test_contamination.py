@@ -29,7 +29,7 @@ def test_check_contamination_counts_what_it_compared_with() -> None:
 
 
 def test_check_document_contamination_knows_books_and_documents() -> None:
-    ledger: dict[str, list[int] | list[str]] = {"book": [12, 13], "document": ["ab"]}
+    ledger: dict[str, list[int | str]] = {"book": [12, 13], "document": ["ab"]}
     assert check_document_contamination(ledger, ["book:14", "document:cd"]) == 3
     with pytest.raises(DataError, match="1 evaluated book ids were trained on: 13"):
         check_document_contamination(ledger, ["book:13"])

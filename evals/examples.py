@@ -1,0 +1,238 @@
+"""Held-out examples of the data, chosen the same way for every run and checked against its ledger.
+
+Source: the row classes that training reads, with the other part of the split.
+Limits: all examples of a suite are in memory, pictures included (200 at 224 pixels: 30 MB).
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from phiray.config.data import ImageDataConfig
+from phiray.data.coco import CaptionedImage
+from phiray.data.conversations import Conversation
+from phiray.data.image_rows import CaptionRows, ConversationRows
+from phiray.data.split import image_key, split_fraction
+from phiray.errors import DataError
+from phiray.evals.caption import CaptionExample, CaptionTask
+from phiray.evals.cider import idf_from_references
+from phiray.evals.contamination import check_contamination
+from phiray.evals.instruct import InstructExample, InstructTask
+from phiray.evals.scoring import Pixels
+from phiray.evals.settings import EvalSettings
+from phiray.evals.tokenize_captions import tokenize_captions
+from phiray.images.decode import ImageError, decode_image
+from phiray.text.prompts import caption_row, conversation_row
+from phiray.text.tokenizer import Tokenizer
+from phiray.types import Progress
+
+_Example = TypeVar("_Example", CaptionedImage, Conversation)
+
+MAX_CONSTANT_IMAGES = 2000
+"""Train images among whose captions the constant row is chosen."""
+
+
+@dataclass(frozen=True)
+class EvalData:
+    """Where examples come from and how a model wants them."""
+
+    config: ImageDataConfig
+    tokenizer: Tokenizer
+    num_patches: int
+    image_size: int
+    seed: int
+    """Of the run: it decides which images are the train part."""
+    ledger: Mapping[str, Sequence[int | str]]
+    settings: EvalSettings
+    progress: Progress | None = None
+
+
+def load_caption_task(data: EvalData) -> tuple[CaptionTask, dict[str, object]]:
+    """Read held-out images with their captions, and the train captions for idf and constant.
+
+    Returns:
+        The task, and what the report says of it.
+
+    Raises:
+        DataError: if a held-out id was trained on, or fewer than two images can be used.
+    """
+    heldout = _caption_rows(data, "heldout").examples
+    num_trained = check_contamination(data.ledger, "image", [e.image_id for e in heldout])
+    reader = _Reader(data)
+    examples: list[CaptionExample] = []
+    for index, image in enumerate(_in_hash_order(heldout, data)):
+        if len(examples) == data.settings.max_images:
+            break
+        reader.tell("reading held-out images", index, len(heldout))
+        captions = _usable_captions(image, data, reader)
+        pixels = reader.read(image.path) if captions else None
+        if pixels is not None:
+            examples.append(CaptionExample(image.image_id, pixels, captions))
+    if len(examples) < 2:
+        raise DataError(
+            f"{len(examples)} of {len(heldout)} held-out images can be used "
+            f"({dict(reader.skipped)}). Shuffled images need at least 2. Give more images, or "
+            "raise data.split.heldout_fraction."
+        )
+    train = _in_hash_order(_caption_rows(data, "train").examples, data)
+    references = [image.captions for image in train]
+    task = CaptionTask(
+        examples=examples,
+        train_captions=references[:MAX_CONSTANT_IMAGES],
+        idf=idf_from_references([tokenize_captions(captions) for captions in references]),
+        tokenizer=data.tokenizer,
+        num_patches=data.num_patches,
+        settings=data.settings,
+        progress=data.progress,
+    )
+    return task, {
+        "images": len(examples),
+        "captions": sum(len(example.captions) for example in examples),
+        "heldout_images": len(heldout),
+        "idf_images": len(references),
+        "trained_images_checked": num_trained,
+        "files": existing_names(data.config, data.config.annotations),
+        "skipped": dict(reader.skipped),
+        "examples_sha256": _hash([f"{e.image_id}:{c}" for e in examples for c in e.captions]),
+    }
+
+
+def load_instruct_task(data: EvalData) -> tuple[InstructTask, dict[str, object]]:
+    """Read held-out conversations.
+
+    Returns:
+        The task, and what the report says of it.
+
+    Raises:
+        DataError: if a held-out id was trained on, or no conversation can be used.
+    """
+    config = data.config
+    heldout = _conversations(data)
+    num_trained = check_contamination(data.ledger, "image", [e.image_id for e in heldout])
+    reader = _Reader(data)
+    examples: list[InstructExample] = []
+    for index, row in enumerate(_in_hash_order(heldout, data)):
+        if len(examples) == data.settings.max_conversations:
+            break
+        reader.tell("reading held-out conversations", index, len(heldout))
+        pixels = reader.read(row.path) if _fits(row, data, reader) else None
+        if pixels is not None:
+            name = f"{row.image_id}-{_hash([repr(row.turns)])[:8]}"
+            examples.append(InstructExample(name, row.image_id, pixels, row.turns))
+    if not examples:
+        raise DataError(
+            f"None of {len(heldout)} held-out conversations can be used ({dict(reader.skipped)}). "
+            "Expected at least one. Raise data.max_length, or give more conversations."
+        )
+    task = InstructTask(
+        examples=examples,
+        tokenizer=data.tokenizer,
+        num_patches=data.num_patches,
+        max_length=config.max_length,
+        system=config.system_prompt,
+        settings=data.settings,
+        progress=data.progress,
+    )
+    return task, {
+        "conversations": len(examples),
+        "images": len({example.image_id for example in examples}),
+        "heldout_conversations": len(heldout),
+        "trained_images_checked": num_trained,
+        "files": existing_names(config, config.conversations),
+        "skipped": dict(reader.skipped),
+        "examples_sha256": _hash([f"{e.conversation_id}:{e.turns!r}" for e in examples]),
+    }
+
+
+def existing_names(config: ImageDataConfig, names: Sequence[str]) -> list[str]:
+    """Return the file names, without folders, of those annotation files that exist."""
+    return [Path(name).name for name in names if (Path(config.root) / name).is_file()]
+
+
+class _Reader:
+    """Reads pictures, and counts what cannot be used by reason."""
+
+    def __init__(self, data: EvalData) -> None:
+        self._image_size = data.image_size
+        self._progress = data.progress
+        self.skipped: Counter[str] = Counter()
+
+    def read(self, path: Path) -> Pixels | None:
+        """Decode one picture; None, counted, if it cannot be used."""
+        try:
+            return decode_image(path.read_bytes(), image_size=self._image_size)
+        except ImageError as error:
+            self.skipped[error.reason] += 1
+        except OSError:
+            self.skipped["missing image"] += 1
+        return None
+
+    def tell(self, description: str, done: int, total: int) -> None:
+        """Pass progress on."""
+        if self._progress:
+            self._progress(description, done, total)
+
+
+def _caption_rows(data: EvalData, part: str) -> CaptionRows:
+    return CaptionRows(
+        data.config,
+        num_patches=data.num_patches,
+        seed=data.seed,
+        part="heldout" if part == "heldout" else "train",
+        progress=data.progress,
+    )
+
+
+def _conversations(data: EvalData) -> list[Conversation]:
+    return ConversationRows(
+        data.config,
+        num_patches=data.num_patches,
+        seed=data.seed,
+        part="heldout",
+        system=data.config.system_prompt,
+        progress=data.progress,
+    ).examples
+
+
+def _in_hash_order(examples: Sequence[_Example], data: EvalData) -> list[_Example]:
+    """Sort by a hash of the image id: the first n are a fair sample, the same for every run."""
+    salt = f"{data.config.split.salt}:order"
+    return sorted(
+        examples, key=lambda e: (split_fraction(image_key(e.image_id), salt=salt), e.path)
+    )
+
+
+def _usable_captions(image: CaptionedImage, data: EvalData, reader: _Reader) -> list[str]:
+    captions = []
+    for caption in image.captions[: data.settings.captions_per_image]:
+        row = caption_row(data.tokenizer, caption, num_patches=data.num_patches)
+        if len(row.input_ids) > data.config.max_length:
+            reader.skipped["too long"] += 1
+        else:
+            captions.append(caption)
+    return captions
+
+
+def _fits(row: Conversation, data: EvalData, reader: _Reader) -> bool:
+    try:
+        conversation_row(
+            data.tokenizer,
+            row.turns,
+            num_patches=data.num_patches,
+            max_length=data.config.max_length,
+            system=data.config.system_prompt,
+        )
+    except DataError:
+        reader.skipped["too long"] += 1
+        return False
+    return True
+
+
+def _hash(texts: Sequence[str]) -> str:
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(text.encode("utf-8", errors="surrogatepass") + b"\0")
+    return digest.hexdigest()

@@ -1,0 +1,32 @@
+"""Settings of an evaluation: how much is scored, and the seed of all that is drawn.
+
+Limits: the defaults are what two CPU cores score in under a minute with a tiny model.
+"""
+
+from pydantic import Field
+
+from phiray.config.base import Config
+
+
+class EvalSettings(Config):
+    """How one evaluation is done; two results compare only if these are equal."""
+
+    seed: int = Field(default=0, ge=0)
+    """Seed of the shuffled images, the fresh projector, the gallery and the bootstrap."""
+    batch_size: int = Field(default=64, ge=1)
+    """Rows scored or generated at once. Does not change a result."""
+    max_images: int = Field(default=200, ge=2)
+    """Held-out images for `caption`, chosen by hash of their id. CIDEr-D needs about 200."""
+    captions_per_image: int = Field(default=5, ge=1)
+    """Reference captions of each image; COCO has five."""
+    max_conversations: int = Field(default=200, ge=1)
+    """Held-out conversations for `instruct`, chosen by hash of their id."""
+    max_documents: int = Field(default=100, ge=1)
+    """Held-out documents of each set for `lm`, chosen by hash of their key."""
+    max_document_characters: int = Field(default=8000, ge=1)
+    """Characters of a document that are scored, from its start: one book must not weigh all."""
+    max_new_tokens: int = Field(default=40, ge=1)
+    """Longest generated caption or answer. COCO's longest captions have about 50 words, 99 % at
+    most 18."""
+    gallery_size: int = Field(default=12, ge=0)
+    """Examples kept with picture and answers for the report, chosen by hash of their id."""

@@ -1,0 +1,51 @@
+"""The frozen idf serves each image alone; the constant is the one that scores best."""
+
+import pytest
+
+from phiray.evals.bleu import bleu_columns
+from phiray.evals.caption_texts import best_constant_caption, caption_columns
+from phiray.evals.cider import cider_d, idf_from_references
+from phiray.evals.tokenize_captions import tokenize_captions
+
+TRAIN = [
+    ["A red circle on the left.", "a red circle"],
+    ["A red square on the left.", "the red square"],
+    ["A blue circle on the right.", "a blue circle"],
+    ["A green star at the top.", "the star is green"],
+    ["A red circle at the top.", "one red circle"],
+]
+
+
+def test_best_constant_caption_is_the_best_of_all_by_exhaustion() -> None:
+    tokenised = [tokenize_captions(captions) for captions in TRAIN]
+    idf = idf_from_references(tokenised)
+    scores = {
+        caption: cider_d([tokenize_captions([caption])[0]] * len(TRAIN), tokenised, idf=idf).mean()
+        for captions in TRAIN
+        for caption in captions
+    }
+    chosen = best_constant_caption(TRAIN, idf=idf)
+    assert scores[chosen] == pytest.approx(max(scores.values()), abs=1e-12)
+    assert len(scores) > 9
+
+
+def test_best_constant_caption_does_not_depend_on_the_order_of_images() -> None:
+    idf = idf_from_references([tokenize_captions(captions) for captions in TRAIN])
+    assert best_constant_caption(TRAIN, idf=idf) == best_constant_caption(TRAIN[::-1], idf=idf)
+
+
+def test_caption_columns_tokenise_both_sides() -> None:
+    idf = idf_from_references([tokenize_captions(captions) for captions in TRAIN])
+    columns = caption_columns(["A RED CIRCLE!"], [["a red circle."]], idf=idf)[0]
+    assert columns["rouge_l"] == [1.0, 1.0]
+    assert columns["bleu_4"] == bleu_columns(["a red circle"], [["a red circle"]])[0].tolist()
+    assert columns["cider_d"][0] == pytest.approx(7.5)  # no 4-gram in three words
+
+
+def test_caption_columns_of_an_image_do_not_depend_on_the_others() -> None:
+    idf = idf_from_references([tokenize_captions(captions) for captions in TRAIN])
+    said = ["a red circle", "blue star on the right", "a green star", "", "one circle"]
+    alone = [
+        caption_columns([text], [gold], idf=idf)[0] for text, gold in zip(said, TRAIN, strict=True)
+    ]
+    assert caption_columns(said, TRAIN, idf=idf) == alone

@@ -1,0 +1,109 @@
+"""Models whose every likelihood is known, and a tokenizer of bytes."""
+
+import torch
+from tokenizers import Tokenizer as FastTokenizer
+from tokenizers import decoders, models, pre_tokenizers
+from torch import Tensor, nn
+from torch.nn import functional
+
+from phiray.models.cache import KeyValueCache
+from phiray.text.tokenizer import Tokenizer
+from phiray.types import Batch, ModelOutput
+
+NUM_BYTES = 256
+_SURE = 12.0
+"""Logit of the token that the oracle expects."""
+
+
+def byte_tokenizer() -> Tokenizer:
+    """Ids 0..255 are bytes, 256 is EOS."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {letter: place for place, letter in enumerate(letters)}
+    fast = FastTokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    fast.decoder = decoders.ByteLevel()
+    fast.add_special_tokens(["<|endoftext|>"])
+    return Tokenizer(fast.to_str())
+
+
+class UniformModel(nn.Module):
+    """Finds every byte equally likely and everything else nearly impossible; sees nothing."""
+
+    def __init__(self, vocab_size: int) -> None:
+        super().__init__()
+        logits = torch.full((vocab_size,), -1e4)
+        logits[:NUM_BYTES] = 0.0
+        self.register_buffer("logits", logits)
+        self.longest = 0
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        return torch.zeros(*input_ids.shape, 1)
+
+    def embed_batch(self, batch: Batch) -> Tensor:
+        return self.embed(batch["input_ids"])
+
+    def decode(
+        self,
+        inputs_embeds: Tensor,
+        *,
+        attention_mask: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> ModelOutput:
+        self.longest = max(self.longest, inputs_embeds.shape[1])
+        return ModelOutput(inputs_embeds, None)
+
+    def project(self, hidden_states: Tensor) -> Tensor:
+        logits = self.get_buffer("logits")
+        return logits.expand(*hidden_states.shape[:-1], len(logits))
+
+    def new_cache(self) -> KeyValueCache:
+        return KeyValueCache()
+
+
+class OracleModel(nn.Module):
+    """Expects the byte that the picture's first pixel names, whatever came before.
+
+    After `text_length` tokens it ends, so that what it says of a picture is known.
+    """
+
+    def __init__(
+        self, vocab_size: int, *, eos_id: int, prompt_length: int, text_length: int
+    ) -> None:
+        super().__init__()
+        self.vocab_size, self.eos_id = vocab_size, eos_id
+        self.end = prompt_length + text_length
+        self._favourites = torch.zeros(0, dtype=torch.int64)
+        self._position = 0
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        """Give the expectations at the next position of the rows seen last."""
+        self._position += 1
+        is_end = self._position >= self.end
+        wanted = torch.full_like(self._favourites, self.eos_id) if is_end else self._favourites
+        return functional.one_hot(wanted, self.vocab_size)[:, None].float() * _SURE
+
+    def embed_batch(self, batch: Batch) -> Tensor:
+        self._favourites = batch["pixel_values"][:, 0, 0, 0].long()  # (batch,)
+        rows, length = batch["input_ids"].shape
+        self._position = length
+        hot = functional.one_hot(self._favourites, self.vocab_size).float()  # (batch, vocab)
+        hidden = hot[:, None].expand(rows, length, -1).clone()  # (batch, seq, vocab)
+        if length >= self.end:
+            hidden[:, self.end - 1] = 0.0
+            hidden[:, self.end - 1, self.eos_id] = 1.0
+        return hidden * _SURE
+
+    def decode(
+        self,
+        inputs_embeds: Tensor,
+        *,
+        attention_mask: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> ModelOutput:
+        return ModelOutput(inputs_embeds, None)
+
+    def project(self, hidden_states: Tensor) -> Tensor:
+        return hidden_states
+
+    def new_cache(self) -> KeyValueCache:
+        return KeyValueCache()

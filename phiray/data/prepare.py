@@ -1,0 +1,205 @@
+"""Tokenise the documents of a data set once, into rows on disk; find them again ever after.
+
+Source: DESIGN 6: whole documents (splitting one changes its tokens), EOS after each document.
+Limits: one process, all cores through the tokenizer's own threads (335 thousand tokens a second on
+two); inputs are hashed at each start, about 1 GB/s.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from phiray.config.data import TextDataConfig
+from phiray.data.atomic import whole_folder
+from phiray.data.documents import (
+    DocumentIndex,
+    DocumentRef,
+    index_documents,
+    read_document,
+    source_files,
+)
+from phiray.data.manifest import DataManifest, file_entries, file_entry
+from phiray.data.prepared import (
+    DOCUMENTS_FILE,
+    HELDOUT_FILE,
+    MANIFEST_FILE,
+    QUARANTINE_FILE,
+    TOKENS_FILE,
+    PreparedText,
+    find_prepared,
+)
+from phiray.errors import DataError
+from phiray.text.packing import Packing, token_dtype
+from phiray.text.tokenizer import Tokenizer
+from phiray.types import Progress
+
+_FORMAT = 1
+"""To be raised when the files of a prepared folder change their meaning."""
+_BATCH_BYTES = 2_000_000
+"""Text tokenised at once: enough to keep the cores busy, little to throw away at the limit."""
+_BATCH_DOCUMENTS = 256
+
+
+@dataclass(frozen=True)
+class _Tokenised:
+    """Where a document stands in the stream of tokens."""
+
+    key: str
+    start: int
+    num_tokens: int
+    num_bytes: int
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What tokenising needs to know."""
+
+    config: TextDataConfig
+    root: Path
+    tokenizer: Tokenizer
+    progress: Progress | None
+
+
+def prepare_text(config: TextDataConfig, *, progress: Progress | None = None) -> PreparedText:
+    """Tokenise the training part of a data set, or find it as it was tokenised before.
+
+    Raises:
+        DataError: if inputs are missing (66) or too many are unusable (65), or if the folder
+            cannot be written (73, 74, 77).
+    """
+    root = Path(config.root)
+    job = _Job(config, root, Tokenizer.load(root / config.tokenizer), progress)
+    files = file_entries(source_files(config.source, root), root=root, progress=progress)
+    plan = DataManifest(
+        name=config.source,
+        files=files,
+        tokenizer=job.tokenizer.fingerprint,
+        settings=_settings(config, tokenizer=job.tokenizer),
+    )
+    folder = root / config.prepared / f"{config.source}-{plan.fingerprint[:16]}"
+    found = find_prepared(folder, fingerprint=plan.fingerprint)
+    if found is not None:
+        return found
+    index = index_documents(config.source, root, split=config.split, progress=progress)
+    _check_index(index, config=config)
+    shutil.rmtree(folder, ignore_errors=True)  # what find_prepared refused
+    with whole_folder(folder, setting="data.prepared") as partial:
+        manifest = _write(partial, plan=plan, index=index, job=job)
+    return PreparedText(folder, manifest)
+
+
+def _settings(
+    config: TextDataConfig, *, tokenizer: Tokenizer
+) -> dict[str, str | int | float | None]:
+    return {
+        "format": _FORMAT,
+        "sequence_length": config.sequence_length,
+        "max_train_tokens": config.max_train_tokens,
+        "salt": config.split.salt,
+        "heldout_fraction": config.split.heldout_fraction,
+        "vocab_size": tokenizer.vocab_size,
+        "eos_id": tokenizer.eos_id,
+        "pad_id": tokenizer.pad_id,
+    }
+
+
+def _check_index(index: DocumentIndex, *, config: TextDataConfig) -> None:
+    """Stop before hours of work if the data is not what it should be."""
+    allowed = config.max_bad_fraction * index.num_documents
+    if len(index.bad) > allowed:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in index.bad_counts.items())
+        first = index.bad[0]
+        raise DataError(
+            f"{len(index.bad)} of {index.num_documents} {config.source} documents cannot be used "
+            f"({reasons}; the first is {first.where}: {first.detail}). At most "
+            f"data.max_bad_fraction={config.max_bad_fraction} of them may be. Mend or remove them, "
+            "or raise the share."
+        )
+    if not index.train:
+        raise DataError(
+            f"None of {index.num_documents} {config.source} documents is left for training "
+            f"({len(index.heldout)} are held out). Training needs at least 1. Add documents, or "
+            "lower data.split.heldout_fraction."
+        )
+
+
+def _write(partial: Path, *, plan: DataManifest, index: DocumentIndex, job: _Job) -> DataManifest:
+    tokenised = _write_tokens(partial / TOKENS_FILE, refs=index.train, job=job)
+    num_tokens = sum(document.num_tokens for document in tokenised)
+    packing = Packing(num_tokens, job.config.sequence_length)
+    _write_lines(partial / DOCUMENTS_FILE, [asdict(document) for document in tokenised])
+    _write_lines(partial / HELDOUT_FILE, [asdict(ref) for ref in index.heldout])
+    _write_lines(partial / QUARANTINE_FILE, [asdict(bad) for bad in index.bad])
+    names = (TOKENS_FILE, DOCUMENTS_FILE, HELDOUT_FILE, QUARANTINE_FILE)
+    manifest = replace(
+        plan,
+        counts={
+            "rows": packing.num_rows,
+            "tokens": num_tokens,
+            "padding": packing.num_padding,
+            "train_documents": len(tokenised),
+            "train_bytes": sum(document.num_bytes for document in tokenised),
+            "beyond_limit_documents": len(index.train) - len(tokenised),
+            "heldout_documents": len(index.heldout),
+            "duplicate_documents": len(index.duplicates),
+            "bad_documents": len(index.bad),
+        },
+        bad_counts=index.bad_counts,
+        outputs=tuple(file_entry(partial / name, root=partial) for name in names),
+    )
+    (partial / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+    return manifest
+
+
+def _write_tokens(file: Path, *, refs: Sequence[DocumentRef], job: _Job) -> list[_Tokenised]:
+    """Append whole documents until all are done, or the limit is reached; pad the last row."""
+    dtype = token_dtype(job.tokenizer.vocab_size).newbyteorder("<")
+    limit = job.config.max_train_tokens
+    written: list[_Tokenised] = []
+    num_tokens = 0
+    with file.open("wb") as stream:
+        for document, tokens in _tokenise(refs, job=job):
+            np.asarray(tokens, dtype=dtype).tofile(stream)
+            written.append(_Tokenised(document.key, num_tokens, len(tokens), document.num_bytes))
+            num_tokens += len(tokens)
+            if limit is not None and num_tokens >= limit:
+                break
+        num_padding = Packing(num_tokens, job.config.sequence_length).num_padding
+        np.full(num_padding, job.tokenizer.pad_id, dtype=dtype).tofile(stream)
+    if job.progress is not None:
+        job.progress("tokenise", len(refs), len(refs))
+    return written
+
+
+def _tokenise(refs: Sequence[DocumentRef], *, job: _Job) -> Iterator[tuple[DocumentRef, list[int]]]:
+    """Give each document's tokens, EOS at the end."""
+    num_done = 0
+    for batch in _batches(refs):
+        if job.progress is not None:
+            job.progress("tokenise", num_done, len(refs))
+        texts = [read_document(job.config.source, job.root, ref=ref).text for ref in batch]
+        for ref, tokens in zip(batch, job.tokenizer.encode_batch(texts), strict=True):
+            yield ref, [*tokens, job.tokenizer.eos_id]
+        num_done += len(batch)
+
+
+def _batches(refs: Sequence[DocumentRef]) -> Iterator[list[DocumentRef]]:
+    batch: list[DocumentRef] = []
+    num_bytes = 0
+    for ref in refs:
+        batch.append(ref)
+        num_bytes += ref.num_bytes
+        if num_bytes >= _BATCH_BYTES or len(batch) >= _BATCH_DOCUMENTS:
+            yield batch
+            batch, num_bytes = [], 0
+    if batch:
+        yield batch
+
+
+def _write_lines(file: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    with file.open("w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(row) + "\n" for row in rows)

@@ -1,0 +1,107 @@
+"""Prepared text as rows, and the held-out documents that no row is made of.
+
+Source: DESIGN 6; random rows from a memory map read 200 times faster than from Parquet.
+Limits: every node must see the prepared folder under the same path.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from phiray.config.data import TextDataConfig
+from phiray.data.documents import index_documents, read_document
+from phiray.data.prepared import TOKENS_FILE, PreparedText
+from phiray.data.records import Document
+from phiray.data.rows import ROW_SCHEMA
+from phiray.errors import DataError, ExitCode
+from phiray.text.packing import Packing
+from phiray.types import FILLER_ROW, Progress
+
+
+@dataclass(frozen=True)
+class TextRows:
+    """Rows of tokens; every token is learnt, so the labels are the ids."""
+
+    file: str
+    """The tokens; only this path travels to the workers."""
+    packing: Packing
+    dtype: str
+    fingerprint: str
+
+    @staticmethod
+    def from_prepared(prepared: PreparedText) -> "TextRows":
+        """See a prepared folder as rows."""
+        return TextRows(
+            file=str((prepared.folder / TOKENS_FILE).resolve()),
+            packing=prepared.packing,
+            dtype=prepared.dtype.name,
+            fingerprint=prepared.manifest.fingerprint,
+        )
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows there are."""
+        return self.packing.num_rows
+
+    @property
+    def max_tokens(self) -> int:
+        """Length of the longest row."""
+        return min(self.packing.sequence_length, self.packing.num_tokens)
+
+    def read(self, row_ids: npt.NDArray[np.int64]) -> pa.Table:
+        """Read rows in the order asked for, as ROW_SCHEMA; the last one ends where the text does.
+
+        Args:
+            row_ids: (rows,), each 0 .. num_rows - 1, or FILLER_ROW for an empty row.
+
+        Raises:
+            DataError: if a row does not exist (65), or the tokens are not on this machine (66).
+        """
+        self._check(row_ids)
+        is_real = row_ids != FILLER_ROW
+        lengths = np.zeros(len(row_ids), dtype=np.int64)
+        lengths[is_real] = self.packing.row_lengths(row_ids[is_real])
+        rows = self._rows()[row_ids[is_real]]  # (real rows, seq)
+        is_token = np.arange(rows.shape[1]) < lengths[is_real, None]  # (real rows, seq)
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)  # (rows + 1,)
+        tokens = pa.ListArray.from_arrays(offsets, rows[is_token].astype(np.int32))
+        nulls = [pa.nulls(len(row_ids), field.type) for field in list(ROW_SCHEMA)[3:]]
+        return pa.Table.from_arrays([pa.array(row_ids), tokens, tokens, *nulls], schema=ROW_SCHEMA)
+
+    def _rows(self) -> npt.NDArray[np.integer]:
+        """Map the rows; (rows, seq) uint16 or uint32."""
+        try:
+            stream = np.memmap(self.file, dtype=self.dtype, mode="r")
+        except FileNotFoundError as error:
+            raise DataError(
+                f"The tokenised rows {self.file} are not on this machine. Expected them under the "
+                "same path on every node. Set data.prepared to a folder on shared storage.",
+                exit_code=ExitCode.MISSING_INPUT,
+            ) from error
+        return stream.reshape(self.num_rows, self.packing.sequence_length)  # (rows, seq)
+
+    def _check(self, row_ids: npt.NDArray[np.int64]) -> None:
+        is_wrong = (row_ids >= self.num_rows) | (row_ids < FILLER_ROW)
+        if is_wrong.any():
+            raise DataError(
+                f"Row {row_ids[is_wrong][0]} was asked for, but {self.file} has {self.num_rows} "
+                "rows. The run was begun on other data. Give it back its data, or begin a new run."
+            )
+
+
+def heldout_documents(
+    config: TextDataConfig, *, progress: Progress | None = None
+) -> Iterator[Document]:
+    """Give each held-out document once; the first n are a fair sample of all files.
+
+    Raises:
+        DataError: if there are no files (66).
+    """
+    root = Path(config.root)
+    index = index_documents(config.source, root, split=config.split, progress=progress)
+    for ref in index.heldout:
+        yield read_document(config.source, root, ref=ref)

@@ -1,0 +1,69 @@
+"""A folder that exists whole or not at all."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from phiray.data.atomic import whole_folder
+from phiray.errors import DataError, ExitCode
+
+
+def test_folder_appears_only_at_the_end(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "new"
+    with whole_folder(folder, setting="data.prepared") as partial:
+        (partial / "a").write_text("a")
+        assert not folder.exists()
+    assert (folder / "a").read_text() == "a"
+    assert [path.name for path in folder.parent.iterdir()] == ["new"]
+
+
+def test_nothing_is_left_after_an_error(tmp_path: Path) -> None:
+    def write_half() -> None:
+        with whole_folder(tmp_path / "new", setting="data.prepared") as partial:
+            (partial / "a").write_text("a")
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        write_half()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_of_another_process_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    with whole_folder(folder, setting="data.prepared") as partial:
+        (partial / "a").write_text("mine")
+        folder.mkdir()
+        (folder / "a").write_text("theirs")
+    assert (folder / "a").read_text() == "theirs"
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+@pytest.mark.parametrize(
+    ("number", "exit_code"),
+    [
+        (errno.ENOSPC, ExitCode.IO),
+        (errno.EACCES, ExitCode.PERMISSION),
+        (errno.EROFS, ExitCode.CANNOT_CREATE),
+    ],
+)
+def test_os_error_becomes_a_message_with_its_exit_code(
+    tmp_path: Path, number: int, exit_code: ExitCode
+) -> None:
+    with (
+        pytest.raises(DataError, match=r"new cannot be written: why.*set data\.prepared") as caught,
+        whole_folder(tmp_path / "new", setting="data.prepared"),
+    ):
+        raise OSError(number, "why")
+    assert caught.value.exit_code == exit_code
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_file_in_the_way_exits_73(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(DataError, match="cannot be written") as caught,
+        whole_folder(tmp_path / "file" / "new", setting="data.prepared"),
+    ):
+        pass
+    assert caught.value.exit_code == ExitCode.CANNOT_CREATE

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from phiray.config.model import MoeConfig, PhiConfig, ProjectorConfig
+from phiray.models.interface import TokenModel
 from phiray.models.phi import Phi
 from phiray.models.projector import build_projector
 from phiray.models.vision_language import VisionLanguageModel
@@ -99,3 +100,14 @@ def image_batch(num_images: int, *, seq: int = 12) -> Batch:
         0, 256, (num_images, 3, 8, 8), dtype=torch.uint8, generator=generator
     )
     return batch
+
+
+def assert_near(actual: Tensor | None, expected: Tensor | None) -> None:
+    """Compare to the project's tolerance: 1e-5 in fp32."""
+    assert actual is not None
+    assert expected is not None
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
+
+
+def all_logits(model: TokenModel, ids: Tensor) -> Tensor:
+    return model.project(model.decode(model.embed(ids)).hidden_states)

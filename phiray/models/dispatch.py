@@ -39,7 +39,7 @@ def mix_experts(
     counts = torch.bincount(flat, minlength=num_experts).tolist()
     # Repeating before sorting keeps every index unique, so that the backward pass adds nothing up
     # in an order of the device's choosing.
-    repeated = tokens.unsqueeze(1).expand(-1, k, -1).reshape(num_tokens * k, -1)  # (slots, hidden)
+    repeated = tokens.unsqueeze(1).expand(-1, k, -1).flatten(0, 1)  # (slots, hidden)
     results = run_experts(repeated.index_select(0, order), counts)  # (slots, out)
     places = torch.arange(len(order), device=order.device)
     inverse = torch.empty_like(order).scatter_(0, order, places)  # (slots,)

@@ -3,7 +3,6 @@
 import litgpt
 import pytest
 import torch
-from torch import Tensor
 from transformers import PhiConfig as HuggingFaceConfig
 from transformers import PhiForCausalLM
 
@@ -13,9 +12,14 @@ from phiray.models.convert import litgpt_from_phi, phi_from_litgpt
 from phiray.models.litgpt_gpt import build_gpt
 from phiray.models.litgpt_phi import LitgptPhi
 from phiray.models.phi import Phi
-from tests.model_builders import VOCAB_SIZE, phi_config, random_ids, tiny_phi
-
-TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
+from tests.model_builders import (
+    VOCAB_SIZE,
+    all_logits,
+    assert_near,
+    phi_config,
+    random_ids,
+    tiny_phi,
+)
 
 
 @pytest.fixture
@@ -53,25 +57,21 @@ def lit(ours: Phi) -> LitgptPhi:
     return model
 
 
-def _logits(model: Phi | LitgptPhi, ids: Tensor) -> Tensor:
-    return model.project(model.decode(model.embed(ids)).hidden_states)
-
-
 def test_logits_equal_transformers(ours: Phi, theirs: PhiForCausalLM) -> None:
     ids = random_ids(2, 33)
     expected = theirs(ids).logits
     assert expected.std() > 0.1  # logits of any size, not all zeros
-    torch.testing.assert_close(_logits(ours, ids), expected, **TOLERANCE)
+    assert_near(all_logits(ours, ids), expected)
 
 
 def test_logits_equal_litgpt(ours: Phi, lit: LitgptPhi) -> None:
     ids = random_ids(2, 33)
-    torch.testing.assert_close(_logits(ours, ids), lit.gpt(ids), **TOLERANCE)
+    assert_near(all_logits(ours, ids), lit.gpt(ids))
 
 
 def test_wrapped_litgpt_equals_its_own_forward(lit: LitgptPhi) -> None:
     ids = random_ids(2, 33)
-    torch.testing.assert_close(_logits(lit, ids), lit.gpt(ids), rtol=0, atol=0)
+    torch.testing.assert_close(all_logits(lit, ids), lit.gpt(ids), rtol=0, atol=0)
 
 
 def test_loss_and_gradients_equal_transformers(ours: Phi, theirs: PhiForCausalLM) -> None:
@@ -83,24 +83,25 @@ def test_loss_and_gradients_equal_transformers(ours: Phi, theirs: PhiForCausalLM
     )
     loss = losses.sums.sum() / losses.counts.sum()
     expected = theirs(ids, labels=labels).loss
-    loss.backward()
+    torch.autograd.backward(loss)
     expected.backward()
-    torch.testing.assert_close(loss, expected, **TOLERANCE)
+    assert_near(loss, expected)
     wanted = dict(theirs.named_parameters())
     for name, parameter in ours.named_parameters():
-        torch.testing.assert_close(parameter.grad, wanted[name].grad, **TOLERANCE)
+        assert_near(parameter.grad, wanted[name].grad)
 
 
 def test_loss_gradients_equal_litgpt(ours: Phi, lit: LitgptPhi) -> None:
     ids = random_ids(2, 17)
     for model in (ours, lit):
         hidden_states = model.decode(model.embed(ids)).hidden_states
-        next_token_losses(hidden_states, ids, project=model.project).sums.mean().backward()
+        losses = next_token_losses(hidden_states, ids, project=model.project)
+        torch.autograd.backward(losses.sums.mean())
     gradients = {name: p.grad for name, p in lit.named_parameters() if p.grad is not None}
     converted = phi_from_litgpt(gradients)
     for name, parameter in ours.named_parameters():
         assert parameter.grad is not None
-        torch.testing.assert_close(parameter.grad, converted[name], **TOLERANCE)
+        assert_near(parameter.grad, converted[name])
 
 
 def test_phi_2_has_the_published_number_of_parameters() -> None:

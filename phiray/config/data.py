@@ -66,6 +66,11 @@ class ImageDataConfig(Config):
     """Folder with a `tokenizer.json`, below `root` unless absolute."""
     max_length: int = Field(default=128, ge=8)
     """Longest row in tokens, image positions included. Longer rows lose whole turns, not an EOS."""
+    system_prompt: str = (
+        "A chat between a curious user and an artificial intelligence assistant. The assistant "
+        "gives helpful, detailed, and polite answers to the user's questions."
+    )
+    """Sentence in front of a conversation (LLaVA-1.5's and its Phi-2 peers'); may be empty."""
     max_images: int | None = Field(default=None, ge=1)
     """Use at most this many training images, chosen by the seed; none means all."""
     split: SplitConfig = SplitConfig()

@@ -6,7 +6,7 @@ Limits: sizes only; nothing here builds a weight.
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from phiray.config.base import Config
 
@@ -141,3 +141,20 @@ class ProjectorConfig(Config):
                 f"be between 1 and {self.num_experts}. Lower it."
             )
         return self
+
+
+class ModelDescription(Config):
+    """What a checkpoint needs to build its model again, without any other file."""
+
+    kind: Literal["phi", "litgpt", "vision-language"]
+    """Which of phiray's models it is."""
+    language_model: PhiConfig
+    """Architecture of the language model."""
+    vision: VisionConfig | None = None
+    """The tower of a vision-language model."""
+    vision_model: dict[str, JsonValue] | None = None
+    """open_clip's own `model_cfg` of that tower."""
+    projector: ProjectorConfig | None = None
+    """The projector of a vision-language model."""
+    image_token_id: int | None = None
+    """The id that stands for one patch in `input_ids`."""

@@ -115,12 +115,10 @@ class InstructConfig(Config):
     """Workers."""
 
 
-StageConfig = Annotated[
-    ScratchConfig | LitgptConfig | AlignConfig | InstructConfig, Field(discriminator="stage")
-]
-STAGE_ADAPTER: TypeAdapter[ScratchConfig | LitgptConfig | AlignConfig | InstructConfig] = (
-    TypeAdapter(StageConfig)
-)
+AnyStageConfig = ScratchConfig | LitgptConfig | AlignConfig | InstructConfig
+"""The settings of whichever stage."""
+StageConfig = Annotated[AnyStageConfig, Field(discriminator="stage")]
+STAGE_ADAPTER: TypeAdapter[AnyStageConfig] = TypeAdapter(StageConfig)
 STAGES = ("scratch", "litgpt", "align", "instruct")
 
 

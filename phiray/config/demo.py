@@ -1,0 +1,150 @@
+"""The six runs of the demo: `tiny` on the demo's own folders, both methods in both VLM stages.
+
+Limits: on real samples only what must fit the data differs: vocabulary, split share, files.
+"""
+
+from pathlib import Path
+
+from phiray.config.data import ImageDataConfig, SplitConfig, TextDataConfig
+from phiray.config.model import VisionConfig
+from phiray.config.presets import preset
+from phiray.config.stages import (
+    AlignConfig,
+    InstructConfig,
+    LitgptConfig,
+    RunConfig,
+    ScratchConfig,
+)
+from phiray.config.training import ClusterConfig, ScheduledSamplingMethod
+from phiray.errors import DataError, ExitCode
+
+DemoConfig = ScratchConfig | LitgptConfig | AlignConfig | InstructConfig
+
+_REAL_HELDOUT_FRACTION = 0.2
+"""Of a few hundred real images a tenth would give intervals too wide to read."""
+_VOCABULARY_STEP = 64
+
+
+def demo_configs(
+    out: Path, *, data: Path | None, vocab_size: int, seed: int, workers: int
+) -> list[DemoConfig]:
+    """Return the settings of each run, in the order in which they must be trained.
+
+    Args:
+        out: folder of the demo.
+        data: folder with real samples; none is the built-in world below `out`.
+        vocab_size: ids that the tokenizer of the data needs.
+        seed: of every run.
+        workers: training processes of every run.
+    """
+    place = _Place(out, data, vocab_size=vocab_size, seed=seed, workers=workers)
+    sampling = ScheduledSamplingMethod(end=0.75)
+    scratch, litgpt = place.scratch(), place.litgpt()
+    standard, mixed = place.align("align-standard"), place.align("align-scheduled-sampling")
+    answers = place.instruct("instruct-standard")
+    mixed_answers = place.instruct("instruct-scheduled-sampling")
+    return [
+        scratch,
+        litgpt,
+        standard,
+        mixed.model_copy(update={"method": sampling}),
+        answers,
+        mixed_answers.model_copy(update={"method": sampling}),
+    ]
+
+
+def find_tokenizer(data: Path) -> str:
+    """Return the folder of the tokenizer below `data`: Phi-2's if there is one.
+
+    Raises:
+        DataError: 66 if there is none.
+    """
+    files = sorted((data / "tokenizer").rglob("tokenizer.json"))
+    if not files:
+        raise DataError(
+            f"{data / 'tokenizer'} holds no tokenizer.json. It must hold that of Phi-2 or GPT-2. "
+            "Put one there.",
+            exit_code=ExitCode.MISSING_INPUT,
+        )
+    of_phi = [file for file in files if "phi-2" in file.parent.name]
+    return str((of_phi or files)[0].parent.relative_to(data))
+
+
+class _Place:
+    """Where the demo's data and runs are, and what all runs share."""
+
+    def __init__(
+        self, out: Path, data: Path | None, *, vocab_size: int, seed: int, workers: int
+    ) -> None:
+        self._out, self._data = out, data
+        self._vocab_size = -(-vocab_size // _VOCABULARY_STEP) * _VOCABULARY_STEP
+        self._seed = seed
+        self._cluster = ClusterConfig(workers=workers)
+
+    def scratch(self) -> ScratchConfig:
+        base = preset("tiny", "scratch")
+        assert isinstance(base, ScratchConfig)
+        model = base.model.model_copy(update={"vocab_size": self._vocab_size})
+        return base.model_copy(
+            update={**self._common("scratch"), "data": self._text(base.data), "model": model}
+        )
+
+    def litgpt(self) -> LitgptConfig:
+        base = preset("tiny", "litgpt")
+        assert isinstance(base, LitgptConfig)
+        model = base.model.model_copy(update={"vocab_size": self._vocab_size})
+        return base.model_copy(
+            update={**self._common("litgpt"), "data": self._text(base.data), "model": model}
+        )
+
+    def align(self, name: str) -> AlignConfig:
+        base = preset("tiny", "align")
+        assert isinstance(base, AlignConfig)
+        return base.model_copy(
+            update={
+                **self._common(name),
+                "data": self._images(base.data),
+                "language_model": str(self._out / "runs" / "scratch"),
+                "vision": self._vision(base.vision),
+            }
+        )
+
+    def instruct(self, name: str) -> InstructConfig:
+        base = preset("tiny", "instruct")
+        assert isinstance(base, InstructConfig)
+        return base.model_copy(
+            update={
+                **self._common(name),
+                "data": self._images(base.data),
+                "checkpoint": str(self._out / "runs" / "align-standard"),
+            }
+        )
+
+    def _common(self, name: str) -> dict[str, object]:
+        run = RunConfig(name=name, output_dir=str(self._out / "runs"), seed=self._seed)
+        return {"run": run, "cluster": self._cluster}
+
+    def _vision(self, vision: VisionConfig) -> VisionConfig:
+        return vision.model_copy(update={"weights": str(self._out / "clip")})
+
+    def _text(self, data: TextDataConfig) -> TextDataConfig:
+        return data.model_copy(
+            update={**self._root(), "prepared": str((self._out / "prepared").absolute())}
+        )
+
+    def _images(self, data: ImageDataConfig) -> ImageDataConfig:
+        update = self._root()
+        if self._data is not None:
+            defaults = ImageDataConfig()
+            update["conversations"] = defaults.conversations
+            update["max_length"] = 96
+        return data.model_copy(update=update)
+
+    def _root(self) -> dict[str, object]:
+        if self._data is None:
+            return {"root": str(self._out / "data")}
+        return {
+            "root": str(self._data),
+            "tokenizer": find_tokenizer(self._data),
+            "split": SplitConfig(heldout_fraction=_REAL_HELDOUT_FRACTION),
+        }

@@ -1,0 +1,30 @@
+"""What crosses the border between the driver and its workers: plain JSON both ways.
+
+Limits: nothing here is pickled by class; each side validates what it gets.
+"""
+
+from dataclasses import dataclass
+from typing import TypedDict
+
+from pydantic import JsonValue
+
+
+class WorkerPayload(TypedDict):
+    """What a worker is told."""
+
+    config: dict[str, JsonValue]
+    """The stage's settings, validated anew by the worker."""
+    run_dir: str
+    """Absolute path of the run's folder."""
+    threads: int
+    """CPU threads to compute with."""
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What rank 0 returns."""
+
+    steps: int
+    is_finished: bool
+    loop_seconds: float
+    """Time in the loop of this attempt, start-up apart."""

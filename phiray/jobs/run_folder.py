@@ -1,0 +1,121 @@
+"""The folder of a run: made once, reopened only for the same run.
+
+Source: the layout of DESIGN 9.
+Limits: one machine writes it at a time; attempts are fenced by the checkpoints package.
+"""
+
+import json
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import yaml
+
+from phiray.config.stages import STAGE_ADAPTER, AnyStageConfig
+from phiray.errors import CheckpointError, ConfigError, ExitCode
+from phiray.stages.parts import CONFIG_FILE, config_yaml
+
+_PACKAGES = ("phiray", "torch", "ray", "transformers", "litgpt", "open_clip_torch", "numpy")
+_MAY_CHANGE = ("cluster",)
+"""Settings that a resumed run may change: they alter speed, not what is learnt."""
+
+
+def open_run(config: AnyStageConfig, *, resume: bool) -> Path:
+    """Make the folder of a new run, or open that of the same run.
+
+    Raises:
+        CheckpointError: 73 if the folder holds a run already, 66 if there is none to resume.
+        ConfigError: if the run that is resumed had other settings; the message lists them.
+    """
+    folder = run_folder(config)
+    stored = folder / CONFIG_FILE
+    if resume:
+        if not stored.is_file():
+            raise CheckpointError(
+                f"{folder} holds no run to resume. It must be the folder of an interrupted run. "
+                "Start it without --resume, or correct run.name and run.output_dir.",
+                exit_code=ExitCode.MISSING_INPUT,
+            )
+        _check_same(config, stored)
+        return folder
+    if folder.exists() and any(folder.iterdir()):
+        raise CheckpointError(
+            f"{folder} exists and is not empty. A new run needs a folder of its own. Go on with "
+            "that run by --resume, or name this one otherwise, e.g. "
+            f"--set run.name={config.run.name}-2.",
+            exit_code=ExitCode.CANNOT_CREATE,
+        )
+    _create(folder, config)
+    return folder
+
+
+def run_folder(config: AnyStageConfig) -> Path:
+    """Return the folder of the run: `run.output_dir/run.name`."""
+    return Path(config.run.output_dir) / config.run.name
+
+
+def write_manifest(folder: Path, *, counts: dict[str, int]) -> None:
+    """Write what the run is made of: versions, commit, and the data it reads."""
+    record = {
+        "versions": package_versions(),
+        "python": platform.python_version(),
+        "commit": source_commit(),
+        "data": {"counts": counts},
+    }
+    (folder / "manifest.json").write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+
+
+def package_versions() -> dict[str, str]:
+    """Return the installed version of each package that alters what is learnt."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def source_commit() -> str:
+    """Return the commit of the source tree that runs, with `+` if it has changes."""
+    root = Path(__file__).resolve().parents[2]
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--abbrev=12"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return result.stdout.strip()
+
+
+def _create(folder: Path, config: AnyStageConfig) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CONFIG_FILE).write_text(config_yaml(config))
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder} cannot be made: {error.strerror}. It must be a folder that you can write. "
+            "Change run.output_dir.",
+            exit_code=ExitCode.CANNOT_CREATE,
+        ) from error
+
+
+def _check_same(config: AnyStageConfig, stored: Path) -> None:
+    previous = STAGE_ADAPTER.validate_python(yaml.safe_load(stored.read_text()))
+    differences = list(_differences(previous.model_dump(), config.model_dump(), ""))
+    if differences:
+        raise ConfigError(
+            f"{stored.parent} was started with other settings: {'; '.join(differences)}. A resumed "
+            "run must have the same. Take them back, or start a run of another name."
+        )
+
+
+def _differences(old: object, new: object, path: str) -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [key for key in {**old, **new} if path or key not in _MAY_CHANGE]
+        return [
+            line
+            for key in keys
+            for line in _differences(old.get(key), new.get(key), f"{path}{key}.")
+        ]
+    return [] if old == new else [f"{path[:-1]} was {old!r}, now {new!r}"]

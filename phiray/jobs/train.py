@@ -1,0 +1,162 @@
+"""Run a stage as a Ray Train job and wait for it, from settings to a finished run folder.
+
+Source: Ray Train V2 (`TorchTrainer`); what it leaves to us is in DESIGN 8.
+Limits: one machine, or the cluster that this job already runs in.
+"""
+
+import json
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.exceptions import TrainingFailedError
+
+from phiray.config.stages import AnyStageConfig
+from phiray.errors import ClusterError, ConfigError, ExitCode, error_from_payload
+from phiray.jobs.display import Display
+from phiray.jobs.paths import with_absolute_paths
+from phiray.jobs.payload import TrainedRun, WorkerPayload
+from phiray.jobs.prepare import prepare_stage
+from phiray.jobs.run_folder import open_run, write_manifest
+from phiray.jobs.tail import shown_steps
+from phiray.jobs.worker import train_worker
+from phiray.runtime import num_cores, ray_session
+from phiray.training.metrics_log import read_metrics
+
+RESULT_FILE = "result.json"
+_COLLECTIVE_TIMEOUT_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a finished run is told by; it stands in `result.json`."""
+
+    name: str
+    stage: str
+    steps: int
+    label_tokens: int
+    """Tokens learnt from, over all steps."""
+    loss_nats_per_token: float
+    """Mean over the last tenth of the steps."""
+    measured: dict[str, float]
+    """What may differ between two runs of the same settings."""
+
+
+def train_stage(config: AnyStageConfig, *, resume: bool, display: Display) -> RunSummary:
+    """Train one stage to its last step.
+
+    Args:
+        config: the stage's settings; relative paths are those of this process.
+        resume: go on with the run of that name from its newest committed checkpoint.
+        display: told of progress.
+
+    Raises:
+        PhirayError: of the kind and exit code that fits; the run stays resumable.
+    """
+    check_workers(config)
+    config = with_absolute_paths(config)
+    run_dir = open_run(config, resume=resume)
+    if (run_dir / RESULT_FILE).exists():
+        display.note(f"{run_dir.name} is already complete.")
+        return read_summary(run_dir)
+    counts = prepare_stage(config, progress=display.progress)
+    write_manifest(run_dir, counts=counts)
+    display.note(f"{run_dir.name}: starting {config.cluster.workers} worker(s), 10 to 40 s")
+    max_steps = config.training.max_steps
+    with (
+        ray_session(workers=config.cluster.workers),
+        shown_steps(run_dir, display=display, max_steps=max_steps),
+    ):
+        trained = _fit(config, run_dir)
+    summary = _summarise(config, run_dir, trained)
+    (run_dir / RESULT_FILE).write_text(json.dumps(asdict(summary), indent=1) + "\n")
+    return summary
+
+
+def read_summary(run_dir: Path) -> RunSummary:
+    """Read the summary of a complete run."""
+    return RunSummary(**json.loads((run_dir / RESULT_FILE).read_text()))
+
+
+def check_workers(config: AnyStageConfig) -> None:
+    """Refuse more workers than cores before Ray is asked: they would only wait for one another.
+
+    Raises:
+        ConfigError: with both numbers.
+    """
+    workers, cores = config.cluster.workers, num_cores()
+    if not config.cluster.use_gpu and workers > cores:
+        raise ConfigError(
+            f"cluster.workers is {workers}, but this machine has {cores} cores. Each worker needs "
+            f"one. Use at most {cores}, e.g. --workers {cores}."
+        )
+
+
+def threads_per_worker(config: AnyStageConfig) -> int:
+    """Return the CPU threads that each worker computes with."""
+    return config.cluster.cpus_per_worker or max(1, num_cores() // config.cluster.workers)
+
+
+def _fit(config: AnyStageConfig, run_dir: Path) -> TrainedRun:
+    payload: WorkerPayload = {
+        "config": config.model_dump(mode="json"),
+        "run_dir": str(run_dir),
+        "threads": threads_per_worker(config),
+    }
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config=payload,
+        scaling_config=ScalingConfig(
+            num_workers=config.cluster.workers,
+            use_gpu=config.cluster.use_gpu,
+            resources_per_worker={"CPU": 1, **({"GPU": 1} if config.cluster.use_gpu else {})},
+        ),
+        torch_config=TorchConfig(
+            backend=None if config.cluster.use_gpu else "gloo",
+            timeout_s=_COLLECTIVE_TIMEOUT_SECONDS,
+        ),
+        # Ray's own record can refuse a start that ours allows: each start has a fresh name.
+        run_config=RunConfig(
+            name=uuid.uuid4().hex[:12],
+            storage_path=str(run_dir / "ray"),
+            failure_config=FailureConfig(
+                max_failures=config.cluster.max_failures, controller_failure_limit=0
+            ),
+        ),
+    )
+    try:
+        outcome = trainer.fit().return_value
+    except TrainingFailedError as error:
+        raise _failure(error, run_dir) from error
+    if "error" in outcome:
+        raise error_from_payload(outcome["error"])
+    return TrainedRun(**outcome["run"])
+
+
+def _summarise(config: AnyStageConfig, run_dir: Path, trained: TrainedRun) -> RunSummary:
+    records = read_metrics(run_dir)
+    last = records[-max(1, len(records) // 10) :]
+    losses = [float(str(record["train/loss_nats_per_token"])) for record in last]
+    return RunSummary(
+        name=config.run.name,
+        stage=config.stage,
+        steps=trained.steps,
+        label_tokens=sum(int(str(record["label_tokens"])) for record in records),
+        loss_nats_per_token=sum(losses) / len(losses),
+        measured={"loop_seconds": round(trained.loop_seconds, 1)},
+    )
+
+
+def _failure(error: Exception, run_dir: Path) -> Exception:
+    """Return what to raise: a fault of ours keeps its traceback, a lost worker is resumable."""
+    causes = getattr(error, "worker_failures", {}).values()
+    faults = [cause for cause in causes if type(cause).__name__ == "UserExceptionWithTraceback"]
+    if faults:
+        return error
+    return ClusterError(
+        f"Training of {run_dir.name} stopped: {error}. Workers were lost more often than "
+        "cluster.max_failures allows. Its committed steps are safe: start it again with --resume.",
+        exit_code=ExitCode.RESUMABLE,
+    )

@@ -1,0 +1,136 @@
+"""The one place that reads environment variables, starts or attaches Ray, and keeps its token.
+
+Source: Ray 2.60 token authentication and Train V2 settings; the values were measured on two cores.
+Limits: an embedded Ray on this machine, or the Ray that a job already runs in. Submitting to a
+remote cluster is not here yet.
+"""
+
+import logging
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import ray
+import ray.data
+
+from phiray.errors import ClusterError, ExitCode
+
+_PRIVATE_UMASK = 0o077
+_OBJECT_STORE_BYTES = 500 * 1024**2
+"""Enough for prefetched batches on one machine; Ray's default would take 30 % of the memory."""
+
+_TRAIN_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Seconds between the controller's polls: a report blocks until the next one.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    # One machine needs 10 to 20 s to start workers; for ever would hide a machine that cannot.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
+    # A rank that never reports would hang the others for ever.
+    "RAY_TRAIN_COLLECTIVE_TIMEOUT_S": "300",
+    "RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S": "300",
+    # Ray warns that it will not override CUDA_VISIBLE_DEVICES for workers without a GPU.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+def num_cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def token_path() -> Path:
+    """Return the file that holds Ray's token; `RAY_AUTH_TOKEN_PATH` overrides the place."""
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
+
+
+def ensure_token() -> Path:
+    """Make Ray's token if there is none, and let only its owner read it.
+
+    Returns:
+        The token's file, with mode 0600 (Ray itself would write 0644).
+
+    Raises:
+        ClusterError: with exit code 77 if the file cannot be written or belongs to somebody else.
+    """
+    path = token_path()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not path.exists():
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_hex(32))
+        path.chmod(0o600)
+    except OSError as error:
+        raise ClusterError(
+            f"Ray's token file {path} cannot be kept: {error.strerror}. It must be a file that you "
+            "own. Set RAY_AUTH_TOKEN_PATH to a place that you can write.",
+            exit_code=ExitCode.PERMISSION,
+        ) from error
+    return path
+
+
+@contextmanager
+def ray_session(*, workers: int) -> Iterator[None]:
+    """Attach to the Ray of this job, or start an embedded one for as long as the block runs.
+
+    Args:
+        workers: training processes that the Ray must have room for, beside data tasks.
+
+    Raises:
+        ClusterError: if Ray does not start; the message holds Ray's own reason.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    start_ray(workers=workers)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def start_ray(*, workers: int) -> None:
+    """Start an embedded Ray: private, with a token, and never somebody else's cluster.
+
+    Ray 2.60 turns its token authentication on for a local start and takes the token that is there.
+
+    Raises:
+        ClusterError: 77 if the environment switches authentication off, 69 if Ray does not start.
+    """
+    if os.environ.get("RAY_AUTH_MODE") == "disabled":
+        raise ClusterError(
+            "RAY_AUTH_MODE is `disabled`: everybody on this network could run code as you. It must "
+            "be `token` or unset. Unset it.",
+            exit_code=ExitCode.PERMISSION,
+        )
+    previous_umask = os.umask(_PRIVATE_UMASK)
+    try:
+        for name, value in _TRAIN_SETTINGS.items():
+            os.environ.setdefault(name, value)
+        ensure_token()
+        ray.init(
+            address="local",
+            num_cpus=max(num_cores(), workers + 1),
+            include_dashboard=False,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (RuntimeError, ConnectionError, TimeoutError, OSError) as error:
+        raise ClusterError(
+            f"Ray did not start on this machine: {error}. It needs two free logical CPUs, about "
+            "2 GB of memory and a writable temporary folder. Run `phiray doctor`."
+        ) from error
+    finally:
+        os.umask(previous_umask)
+    quiet_ray()
+
+
+def quiet_ray() -> None:
+    """Switch off Ray's own progress bars and the log lines that no user can act on."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    for name in ("ray.data", "ray.train", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.ERROR)

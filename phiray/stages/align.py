@@ -1,0 +1,74 @@
+"""Stage `align`: train only the projector, between a frozen CLIP and a frozen language model.
+
+Source: LLaVA's first stage (arXiv 2304.08485), on COCO captions.
+Limits: one image per row; the caption follows the image without a prompt.
+"""
+
+from phiray.config.model import ModelDescription
+from phiray.config.stages import AlignConfig
+from phiray.data.image_rows import CaptionRows
+from phiray.models.clip import ClipTower
+from phiray.models.freezing import freeze_for_stage
+from phiray.models.projector import build_projector
+from phiray.models.vision_language import VisionLanguageModel
+from phiray.stages.language_models import load_language_model
+from phiray.stages.parts import StageParts, merge_ledgers, read_tokenizer
+from phiray.stages.text import check_vocabulary
+from phiray.training.objective import Objective
+from phiray.types import Progress
+
+
+def prepare(config: AlignConfig, *, progress: Progress | None = None) -> dict[str, int]:
+    """Read the captions once, so that what is wrong with them is said before Ray starts."""
+    return _rows(config, progress=progress).counts
+
+
+def build(config: AlignConfig) -> StageParts:
+    """Build caption rows and the vision-language model, of which the projector is trainable."""
+    tokenizer = read_tokenizer(config.data.root, config.data.tokenizer)
+    language = load_language_model(config.language_model, tokenizer=tokenizer)
+    check_vocabulary(tokenizer, language.config)
+    vision = ClipTower(config.vision)
+    projector = build_projector(
+        config.projector,
+        vision_hidden_size=config.vision.hidden_size,
+        hidden_size=language.config.hidden_size,
+        seed=config.run.seed,
+    )
+    model = VisionLanguageModel(
+        language.model, vision, projector, image_token_id=tokenizer.image_id
+    )
+    freeze_for_stage(model, "align")
+    rows = _rows(config)
+    return StageParts(
+        source=rows,
+        objective=Objective(
+            model,
+            moe=None,  # the router is frozen with its language model
+            method=config.method,
+            max_steps=config.training.max_steps,
+            seed=config.run.seed,
+        ),
+        model=model,
+        description=ModelDescription(
+            kind="vision-language",
+            language_model=language.config,
+            vision=config.vision,
+            vision_model=vision.model_cfg,
+            projector=config.projector,
+            image_token_id=tokenizer.image_id,
+        ),
+        tokenizer=tokenizer,
+        image_size=config.vision.image_size,
+        ledger=merge_ledgers(language.ledger, {"image": list(rows.image_ids)}),
+    )
+
+
+def _rows(config: AlignConfig, *, progress: Progress | None = None) -> CaptionRows:
+    return CaptionRows(
+        config.data,
+        num_patches=config.vision.num_patches,
+        seed=config.run.seed,
+        part="train",
+        progress=progress,
+    )

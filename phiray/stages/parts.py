@@ -1,0 +1,74 @@
+"""What a stage hands to whoever runs it: rows, the module to train, and what a checkpoint carries.
+
+Limits: plain data; nothing here knows Ray.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from torch import nn
+
+from phiray.config.model import ModelDescription
+from phiray.config.stages import AnyStageConfig
+from phiray.data.rows import RowSource
+from phiray.text.tokenizer import Tokenizer
+from phiray.training.objective import Objective
+
+Ledger = dict[str, list[int | str]]
+"""Ids that a checkpoint and its ancestors were trained on: `image`, `book`, `document`."""
+
+CONFIG_FILE = "config.yaml"
+DESCRIPTION_FILE = "model.json"
+LEDGER_FILE = "ledger.json"
+TOKENIZER_FILE = "tokenizer.json"
+
+
+@dataclass(frozen=True)
+class StageParts:
+    """One stage, ready to be trained by a loop that knows none of its names."""
+
+    source: RowSource
+    """Rows of the training split."""
+    objective: Objective
+    """The model with its loss; parameters that the stage does not train are frozen."""
+    model: nn.Module
+    """The model inside `objective`, whose state a checkpoint holds."""
+    description: ModelDescription
+    """How to build the model again."""
+    tokenizer: Tokenizer
+    """Its file travels with the checkpoint."""
+    image_size: int | None
+    """Side of the pictures in pixels; none for text."""
+    ledger: Ledger
+    """Ids learnt from, ancestors included."""
+
+
+def merge_ledgers(*ledgers: Ledger) -> Ledger:
+    """Return the union of ledgers, each list sorted and without repeats."""
+    merged: Ledger = {}
+    for kind in sorted({kind for ledger in ledgers for kind in ledger}):
+        ids: set[int | str] = {item for ledger in ledgers for item in ledger.get(kind, [])}
+        merged[kind] = sorted(ids, key=lambda item: (isinstance(item, str), item))
+    return merged
+
+
+def read_tokenizer(root: str, folder: str) -> Tokenizer:
+    """Load the tokenizer of a data set: `folder` below `root` unless it is absolute."""
+    return Tokenizer.load(Path(root) / folder)
+
+
+def config_yaml(config: AnyStageConfig) -> str:
+    """Return the settings as YAML, as a run and its checkpoints keep them."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def checkpoint_texts(config: AnyStageConfig, parts: StageParts) -> dict[str, str]:
+    """Return what a checkpoint carries beside tensors, so that its path is all one needs."""
+    return {
+        CONFIG_FILE: config_yaml(config),
+        DESCRIPTION_FILE: parts.description.model_dump_json(indent=1),
+        LEDGER_FILE: json.dumps(parts.ledger),
+        TOKENIZER_FILE: parts.tokenizer.content,
+    }

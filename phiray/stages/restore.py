@@ -1,0 +1,109 @@
+"""From a checkpoint's path to its model: for the next stage, for evaluation and for answers.
+
+Source: the checkpoint carries its settings, its tokenizer and how to build its model (DESIGN 2).
+Limits: the model comes back on the CPU, in evaluation mode.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from torch import Tensor
+
+from phiray.checkpoints.read import read_checkpoint
+from phiray.config.model import ModelDescription
+from phiray.config.stages import STAGE_ADAPTER, AnyStageConfig
+from phiray.models.build import build_language_model
+from phiray.models.clip import ClipTower
+from phiray.models.litgpt_phi import LitgptPhi
+from phiray.models.phi import Phi
+from phiray.models.projector import build_projector
+from phiray.models.vision_language import VisionLanguageModel
+from phiray.stages.parts import (
+    CONFIG_FILE,
+    DESCRIPTION_FILE,
+    LEDGER_FILE,
+    TOKENIZER_FILE,
+    Ledger,
+)
+from phiray.text.tokenizer import Tokenizer
+
+AnyModel = Phi | LitgptPhi | VisionLanguageModel
+"""All of them are a `TokenModel`."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A trained model with everything that its checkpoint knows of it."""
+
+    model: AnyModel
+    tokenizer: Tokenizer
+    config: AnyStageConfig
+    description: ModelDescription
+    state: dict[str, object]
+    ledger: Ledger
+    checkpoint_path: Path
+
+
+def load_model(path: str | Path) -> LoadedModel:
+    """Load the model of a run (its newest verified checkpoint) or of one checkpoint.
+
+    Raises:
+        CheckpointError: 66 if there is none at `path`, 65 if a file does not match its hash.
+    """
+    checkpoint = read_checkpoint(Path(path))
+    description = ModelDescription.model_validate_json(checkpoint.texts[DESCRIPTION_FILE])
+    model = build_from_state(description, checkpoint.read_tensors())
+    model.eval()
+    return LoadedModel(
+        model=model,
+        tokenizer=Tokenizer(checkpoint.texts[TOKENIZER_FILE]),
+        config=STAGE_ADAPTER.validate_python(yaml.safe_load(checkpoint.texts[CONFIG_FILE])),
+        description=description,
+        state=checkpoint.state,
+        ledger=json.loads(checkpoint.texts[LEDGER_FILE]),
+        checkpoint_path=checkpoint.path,
+    )
+
+
+def read_description(path: str | Path) -> ModelDescription:
+    """Return how the model of a run or checkpoint is built, without loading a weight."""
+    checkpoint = read_checkpoint(Path(path))
+    return ModelDescription.model_validate_json(checkpoint.texts[DESCRIPTION_FILE])
+
+
+def build_from_state(description: ModelDescription, tensors: dict[str, Tensor]) -> AnyModel:
+    """Build the described model with the given weights, every one of them and no other."""
+    if description.kind == "vision-language":
+        return _build_vision_language(description, tensors)
+    model = build_language_model(description.language_model, kind=description.kind, seed=0)
+    model.load_state_dict(tensors)
+    return model
+
+
+def _build_vision_language(
+    description: ModelDescription, tensors: dict[str, Tensor]
+) -> VisionLanguageModel:
+    vision, projector = description.vision, description.projector
+    assert vision is not None
+    assert projector is not None
+    assert description.image_token_id is not None
+    config = description.language_model
+    model = VisionLanguageModel(
+        Phi(config),
+        ClipTower.from_state(vision, description.vision_model or {}, _below(tensors, "vision.")),
+        build_projector(
+            projector,
+            vision_hidden_size=vision.hidden_size,
+            hidden_size=config.hidden_size,
+            seed=0,
+        ),
+        image_token_id=description.image_token_id,
+    )
+    model.load_state_dict(tensors)
+    return model
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}

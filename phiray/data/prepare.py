@@ -81,12 +81,14 @@ def prepare_text(config: TextDataConfig, *, progress: Progress | None = None) ->
         settings=_settings(config, tokenizer=job.tokenizer),
     )
     folder = root / config.prepared / f"{config.source}-{plan.fingerprint[:16]}"
+    was_there = folder.exists()
     found = find_prepared(folder, fingerprint=plan.fingerprint)
     if found is not None:
         return found
+    if was_there:  # and refused; what another worker finishes from here on must stay
+        shutil.rmtree(folder, ignore_errors=True)
     index = index_documents(config.source, root, split=config.split, progress=progress)
     _check_index(index, config=config)
-    shutil.rmtree(folder, ignore_errors=True)  # what find_prepared refused
     with whole_folder(folder, setting="data.prepared") as partial:
         manifest = _write(partial, plan=plan, index=index, job=job)
     return PreparedText(folder, manifest)

@@ -138,6 +138,19 @@ def test_damaged_folder_is_made_again(root: Path) -> None:
     assert (first.folder / TOKENS_FILE).read_bytes() == good
 
 
+def test_folder_that_another_worker_finished_meanwhile_stays(root: Path) -> None:
+    folders: list[Path] = []
+
+    def prepare_beside(what: str, done: int, total: int) -> None:
+        if what == "tokenise" and not folders:
+            folders.append(prepare_text(_config(root)).folder)
+            (folders[0] / "theirs").touch()
+
+    prepared = prepare_text(_config(root), progress=prepare_beside)
+    assert [prepared.folder] == folders
+    assert (prepared.folder / "theirs").exists()
+
+
 def test_unusable_documents_are_counted_listed_and_left_out(root: Path) -> None:
     file = write_redpajama(root, [*TEXTS, " ", ""])
     with file.open("a") as lines:

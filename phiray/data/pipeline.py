@@ -7,7 +7,6 @@ Limits: a pipeline start costs 4 to 7 seconds; Ray must be initialised, and leav
 CPUs free for each reader, else Ray Data waits without a word.
 """
 
-import logging
 from collections.abc import Iterator
 from functools import partial
 from typing import Literal
@@ -40,9 +39,9 @@ PREFETCH_STEPS = 2
 class RowReader:
     """A warm Ray actor that reads rows by position, and decodes them where asked to."""
 
-    def __init__(self, source: "ray.ObjectRef[RowSource]", image_size: int | None) -> None:
-        """Fetch the source once; `image_size` None leaves images encoded."""
-        self._source: RowSource = ray.get(source)
+    def __init__(self, source: RowSource, image_size: int | None) -> None:
+        """Keep the source; `image_size` None leaves images encoded."""
+        self._source = source
         self._image_size = image_size
 
     def __call__(self, block: pa.Table) -> pa.Table:
@@ -119,13 +118,12 @@ def _stream_tables(
     rows_per_step: int,
 ) -> Iterator[pa.Table]:
     """Read rows in their order, one table per step."""
-    logging.getLogger("ray.data").setLevel(logging.WARNING)  # its plan, printed once per run
     dataset = ray.data.from_arrow(_index_blocks(row_ids)).map_batches(
         RowReader,
-        fn_constructor_args=(ray.put(source), image_size),
+        fn_constructor_args=(source, image_size),
         batch_size=None,
         batch_format="pyarrow",
-        concurrency=num_readers,
+        compute=ray.data.ActorPoolStrategy(size=num_readers),
         num_cpus=CPUS_PER_READER,
     )
     dataset.context.enable_progress_bars = False

@@ -7,6 +7,7 @@ bytes inside decodes to wrong pixels without an error, as in every decoder tried
 """
 
 import io
+import struct
 from contextlib import suppress
 
 import numpy as np
@@ -24,6 +25,12 @@ MAX_BYTES = 50_000_000
 """Largest file."""
 FORMATS = ("JPEG", "PNG", "WEBP")
 """Formats that Pillow may try; others (EPS, TIFF) start helpers or hide bombs."""
+JPEG_START = b"\xff\xd8"
+MARKER = 0xFF
+FRAME_CODES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""JPEG markers SOF0..SOF15, which hold the size (ITU T.81, table B.1)."""
+FRAME_BYTES = 9
+"""From a frame marker to the end of its width."""
 WIDE_TO_BYTE = 257
 """A 16-bit grey level over this is its 8-bit level; `convert` would clip it to white."""
 
@@ -57,12 +64,16 @@ def decode_image(data: bytes, *, image_size: int) -> np.ndarray:
 
 def decode_pixels(data: bytes) -> Tensor:
     """Decode one image at its own size: (3, height, width) uint8 in RGB."""
+    _check_bytes(data)
+    shape = jpeg_shape(data)
+    if shape is not None:
+        _check_shape(*shape)
+        with suppress(RuntimeError):  # what libjpeg-turbo refuses, Pillow tries and explains
+            buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8)  # (bytes,)
+            pixels: Tensor = decode_jpeg(buffer, mode=ImageReadMode.RGB)
+            return pixels  # (3, height, width)
     with _open(data) as image:
-        if image.format == "JPEG":
-            with suppress(RuntimeError):  # what libjpeg-turbo refuses, Pillow tries and explains
-                buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8)  # (bytes,)
-                pixels: Tensor = decode_jpeg(buffer, mode=ImageReadMode.RGB)
-                return pixels  # (3, height, width)
+        _check_shape(image.height, image.width)
         try:
             rgb = _rgb_from_image(image)
         except (OSError, SyntaxError, ValueError) as error:
@@ -80,26 +91,48 @@ def check_image(data: bytes) -> tuple[int, int]:
     return pixels.shape[1], pixels.shape[2]
 
 
-def _open(data: bytes) -> Image.Image:
-    """Read the header only, and refuse what would be dangerous to unpack."""
+def jpeg_shape(data: bytes) -> tuple[int, int] | None:
+    """Read (height, width) from a JPEG's frame header, at a twentieth of Pillow's cost.
+
+    Returns None where the markers are not the plain chain that cameras write: Pillow judges those.
+    """
+    if not data.startswith(JPEG_START):
+        return None
+    position = len(JPEG_START)
+    while position + FRAME_BYTES <= len(data) and data[position] == MARKER:
+        code = data[position + 1]
+        if code in FRAME_CODES:
+            height, width = struct.unpack_from(">HH", data, position + 5)
+            return (height, width) if height and width else None
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return None
+
+
+def _check_bytes(data: bytes) -> None:
     if not data:
         raise ImageError("empty", "the file has 0 bytes")
     if len(data) > MAX_BYTES:
         raise ImageError("too large", f"{len(data)} bytes, at most {MAX_BYTES} are read")
+
+
+def _check_shape(height: int, width: int) -> None:
+    """Refuse, by its header, what would be dangerous to unpack or to resize."""
+    if width * height > MAX_PIXELS:
+        raise ImageError("too large", f"{width}x{height} pixels, at most {MAX_PIXELS} are read")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise ImageError("extreme shape", f"{width}x{height} pixels, ratio above {MAX_ASPECT}")
+
+
+def _open(data: bytes) -> Image.Image:
+    """Read the header only."""
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        return Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError("too large", str(error)) from error
     except UnidentifiedImageError as error:
         raise ImageError("not an image", f"it starts with {data[:12]!r}") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError("broken image", str(error)) from error
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise ImageError("too large", f"{width}x{height} pixels, at most {MAX_PIXELS} are read")
-    if max(width, height) > MAX_ASPECT * min(width, height):
-        raise ImageError("extreme shape", f"{width}x{height} pixels, ratio above {MAX_ASPECT}")
-    return image
 
 
 def _rgb_from_image(image: Image.Image) -> Image.Image:

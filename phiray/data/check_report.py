@@ -1,0 +1,72 @@
+"""What a check of the data found: counts, notes, and findings that want mending.
+
+Limits: each kind keeps MAX_EXAMPLES examples; the counts are complete.
+"""
+
+from dataclasses import dataclass, field
+
+MAX_EXAMPLES = 5
+
+
+@dataclass
+class Tally:
+    """How often something was seen, and a few places."""
+
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, example: str) -> None:
+        """Count one more."""
+        self.count += 1
+        if len(self.examples) < MAX_EXAMPLES:
+            self.examples.append(example)
+
+
+@dataclass
+class CheckReport:
+    """Filled while the data is looked through."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    """What is there."""
+    notes: dict[str, Tally] = field(default_factory=dict)
+    """Worth knowing, nothing to mend."""
+    findings: dict[str, Tally] = field(default_factory=dict)
+    """To be mended."""
+
+    @property
+    def has_findings(self) -> bool:
+        """Tell whether anything wants mending."""
+        return bool(self.findings)
+
+    def note(self, kind: str, example: str) -> None:
+        """Count something that is no fault."""
+        self.notes.setdefault(kind, Tally()).add(example)
+
+    def find(self, kind: str, example: str) -> None:
+        """Count a fault."""
+        self.findings.setdefault(kind, Tally()).add(example)
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Give the table: what, how many, one example."""
+        seen = [(kind, str(count), "") for kind, count in self.counts.items()]
+        for mark, tallies in (("note", self.notes), ("FOUND", self.findings)):
+            seen += [
+                (f"{mark}: {kind}", str(tally.count), tally.examples[0])
+                for kind, tally in tallies.items()
+            ]
+        return seen
+
+    def to_json(self) -> dict[str, object]:
+        """Give the report as plain JSON."""
+        return {
+            "has_findings": self.has_findings,
+            "counts": self.counts,
+            "notes": _plain(self.notes),
+            "findings": _plain(self.findings),
+        }
+
+
+def _plain(tallies: dict[str, Tally]) -> dict[str, object]:
+    return {
+        kind: {"count": tally.count, "examples": tally.examples} for kind, tally in tallies.items()
+    }

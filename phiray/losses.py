@@ -1,7 +1,7 @@
 """Next-token losses, with the head run on label positions only.
 
-Source: cross entropy in fp32; pieces with recomputation follow the chunked linear cross entropy
-measured in facts/performance.md (b).
+Source: cross entropy in fp32, over pieces that are computed again in the backward pass, as in
+torchtune's chunked cross entropy (measured there: 16 % less memory, no slower).
 Limits: one head call holds at most `MAX_LOGITS` logits; above that they are computed twice.
 """
 

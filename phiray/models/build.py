@@ -1,6 +1,6 @@
 """Build a language model by its kind, with seeded weights.
 
-Source: DESIGN.md section 3 (one of the two registries that load only what runs).
+Source: one of the two registries that load only what runs (the other is that of the stages).
 Limits: two kinds; LitGPT's is dense.
 """
 
@@ -23,12 +23,10 @@ def build_language_model(
     Both kinds compute the same function for the same seed and a dense config.
     """
     model = Phi(config)
-    state = {
-        name: random_tensor(name, tensor.shape, config=config, seed=seed)
-        for name, tensor in model.state_dict().items()
-    }
+    state = model.state_dict()
+    for name, tensor in state.items():
+        tensor.copy_(random_tensor(name, tensor.shape, config=config, seed=seed))
     if kind == "phi":
-        model.load_state_dict(state)
         return model
     # Late: litgpt takes 7 s to import, and only its own stage needs it.
     from phiray.models.litgpt_gpt import build_gpt

@@ -1,6 +1,7 @@
 """What each stage trains, as one function of the stage.
 
-Source: DESIGN.md section 1: `align` trains only the projector, `instruct` Phi-2 and the projector.
+Source: the two stages of LLaVA (arXiv 2304.08485): first the projector, then the language model
+too.
 Limits: whole parts only; CLIP is never trained.
 """
 

@@ -98,7 +98,5 @@ def test_router_bias_of_a_dense_model_is_refused() -> None:
 
 
 def test_row_longer_than_the_positions_is_refused() -> None:
-    with pytest.raises(
-        ShapeError, match=r"65 tokens long, but model\.max_position_embeddings is 64"
-    ):
+    with pytest.raises(ShapeError, match=r"65 tokens long, but model\.max_position\w+ is 64"):
         all_logits(tiny_phi(), random_ids(1, 65))

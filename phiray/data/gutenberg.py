@@ -17,6 +17,8 @@ PATTERN = "gutenberg/books/*.txt"
 
 _OF_THE_EBOOK = r"OF TH(?:E|IS) PROJECT GUTENBERG E(?:BOOK|TEXT)\b"
 _START = re.compile(rf"^[ \t]*\*\*\* ?START {_OF_THE_EBOOK}[^*]*(?:\*+)?", re.I | re.M)
+_SMALL_PRINT_END = re.compile(r"^[ \t]*\*END\b[ *]*THE SMALL PRINT!.*\*END\*.*$", re.I | re.M)
+"""Ends the header of the oldest files, which have no START marker; later ones close with it."""
 _NAME = re.compile(r"G(?:utenberg|UTENBERG)")
 """Stands in every line that the two below look for; a plain search for it is ten times faster."""
 _END = re.compile(
@@ -102,12 +104,17 @@ def parse_book(text: str, *, name: str) -> Book:
         text: with LF at line ends.
         name: file name without its ending, the second place to look for the number.
     """
-    start = _START.search(text)
+    start = _START.search(text) or _old_header_end(text)
     body = text if start is None else text[start.end() :]
     body = body[: _footer_start(body)]
     if start is not None:
         body = _strip_credits(body)
     return Book(_book_number(text[:_HEADER_SIZE], name=name), body.strip())
+
+
+def _old_header_end(text: str) -> re.Match[str] | None:
+    end = _SMALL_PRINT_END.search(text)
+    return end if end is not None and end.start() < len(text) // 2 else None
 
 
 def _footer_start(body: str) -> int:

@@ -18,6 +18,8 @@ START_LINES = [
     "***START OF THE PROJECT GUTENBERG EBOOK TESTS***",
     "*** START OF THE PROJECT GUTENBERG ETEXT OF TESTS ***",
     "*** START OF THE PROJECT GUTENBERG EBOOK, A LONG\nTITLE ON TWO LINES ***",
+    "*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*",
+    "*END THE SMALL PRINT! FOR PUBLIC DOMAIN EBOOKS*Ver.02/11/02*END*",
 ]
 END_LINES = [
     "*** END OF THIS PROJECT GUTENBERG EBOOK TESTS ***",
@@ -31,6 +33,11 @@ END_LINES = [
 @pytest.mark.parametrize("start", START_LINES)
 def test_parse_book_knows_every_start_marker(start: str) -> None:
     text = f"{HEADER}{start}\n\n\n{BODY}\n\n{END_LINES[0]}\nlicence"
+    assert parse_book(text, name="x").text == BODY
+
+
+def test_small_print_behind_the_book_is_no_header() -> None:
+    text = f"{HEADER}{START_LINES[0]}\n{BODY}\n{END_LINES[0]}\n{START_LINES[-1]}\n"
     assert parse_book(text, name="x").text == BODY
 
 

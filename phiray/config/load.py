@@ -17,6 +17,7 @@ from phiray.config.presets import PRESETS, preset
 from phiray.config.stages import (
     STAGES,
     AlignConfig,
+    AnyStageConfig,
     InstructConfig,
     LitgptConfig,
     ScratchConfig,
@@ -27,8 +28,7 @@ from phiray.errors import ConfigError, ExitCode
 MAX_FILE_BYTES = 1_000_000
 """The full settings of a stage take about 10 kB."""
 
-StageSettings = ScratchConfig | LitgptConfig | AlignConfig | InstructConfig
-_STAGE_CLASSES: dict[str, type[StageSettings]] = {
+_STAGE_CLASSES: dict[str, type[AnyStageConfig]] = {
     "scratch": ScratchConfig,
     "litgpt": LitgptConfig,
     "align": AlignConfig,
@@ -50,7 +50,7 @@ def load_config(
     *,
     overrides: Sequence[str] = (),
     workers: int | None = None,
-) -> StageSettings:
+) -> AnyStageConfig:
     """Load and check the settings of one stage.
 
     Args:
@@ -76,10 +76,10 @@ def load_config(
 
 def validate(
     tree: dict[str, JsonValue],
-    root: type[StageSettings],
+    root: type[AnyStageConfig],
     *,
     places: dict[tuple[str | int, ...], str] | None = None,
-) -> StageSettings:
+) -> AnyStageConfig:
     """Check a tree of plain values against a stage's schema; all errors in one message."""
     try:
         return root.model_validate(tree)
@@ -88,7 +88,7 @@ def validate(
         raise ConfigError(message) from error
 
 
-def config_from_yaml(text: str, *, origin: str) -> StageSettings:
+def config_from_yaml(text: str, *, origin: str) -> AnyStageConfig:
     """Check settings that a checkpoint or run folder carries as YAML text."""
     draft = _draft_from_text(text, origin)
     return validate(draft.tree, _STAGE_CLASSES[_stage_of(draft, origin, None)], places=draft.places)

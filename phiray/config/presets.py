@@ -14,6 +14,7 @@ from phiray.config.model import MoeConfig, PhiConfig, ProjectorConfig, VisionCon
 from phiray.config.stages import (
     STAGES,
     AlignConfig,
+    AnyStageConfig,
     InstructConfig,
     LitgptConfig,
     RunConfig,
@@ -22,14 +23,12 @@ from phiray.config.stages import (
 from phiray.config.training import ClusterConfig, TrainingConfig
 from phiray.errors import ConfigError, ExitCode
 
-StageSettings = ScratchConfig | LitgptConfig | AlignConfig | InstructConfig
-
 _TINY_ROOT = "phiray-demo/data"
 _PHI2_ROOT = "data"
 _PHI2_TOKENIZER = "tokenizer/phi-2"
 
 
-def preset(name: str, stage: str) -> StageSettings:
+def preset(name: str, stage: str) -> AnyStageConfig:
     """Return the settings of `stage` in the preset `name`.
 
     Raises:
@@ -232,7 +231,7 @@ def _phi2_instruct() -> InstructConfig:
     )
 
 
-_PRESETS: dict[str, dict[str, Callable[[], StageSettings]]] = {
+_PRESETS: dict[str, dict[str, Callable[[], AnyStageConfig]]] = {
     "tiny": {
         "scratch": _tiny_scratch,
         "litgpt": _tiny_litgpt,

@@ -1,0 +1,366 @@
+"""The command line: parses, calls, prints.
+
+Source: exit codes follow BSD sysexits.h (`phiray/errors.py`).
+Limits: every import of weight is inside the command that needs it, so that `--help` stays fast.
+"""
+
+import errno
+import json
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from phiray.errors import ConfigError, ExitCode, PhirayError
+
+SUITES = ("lm", "caption", "instruct")
+
+app = typer.Typer(
+    name="phiray",
+    help="Build a Phi-2 vision-language model from nothing, and say how good it is.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help is twice as fast, and reads well in a pipe
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Look at data, and prepare it.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+StageArgument = Annotated[
+    str, typer.Argument(metavar="STAGE", help="scratch, litgpt, align or instruct.")
+]
+ConfigOption = Annotated[
+    str, typer.Option("--config", help="A YAML file, or a preset's name: tiny, phi-2.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting. May be given often."),
+]
+WorkersOption = Annotated[int | None, typer.Option(min=1, help="Training processes.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the demo.")] = Path("phiray-demo"),
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with real samples, in place of the built-in data.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Training processes.")] = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the whole chain, from data to report.
+
+    Data, four stages with both methods, evaluation, report. An interrupted demo goes on.
+    """
+    from phiray.terminal import build_display
+
+    with build_display() as display:
+        from phiray.chain import run_demo
+
+        summary = run_demo(out, data=data, seed=seed, workers=workers, display=display)
+    if as_json:
+        _print_json(asdict(summary))
+        return
+    from phiray.tables import headline_table
+
+    for suite, arms in json.loads(summary.report_json.read_text())["evals"].items():
+        _print_table(headline_table(suite, arms))
+    minutes = sum(summary.seconds.values()) / 60
+    print(f"{minutes:.1f} minutes, at most {summary.peak_memory_bytes / 1e9:.1f} GB of memory")
+    print(f"{summary.report_html}\n{summary.report_json}")
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Look at this machine, and say what to mend.
+
+    Exits with 78 if anything is to be mended.
+    """
+    from phiray.terminal import build_display
+
+    with build_display():
+        from phiray.jobs.doctor import check_machine
+    checks = check_machine(Path.cwd())
+    if as_json:
+        _print_json([asdict(check) for check in checks])
+    else:
+        from phiray.tables import plain_table
+
+        rows = [(check.name, check.found, check.mend or "fine") for check in checks]
+        _print_table(plain_table("", ["what", "found", "mend"], rows))
+    if any(check.mend for check in checks):
+        raise typer.Exit(ExitCode.BAD_CONFIG)
+
+
+@data_app.command("check")
+def check_data_command(
+    target: Annotated[
+        str, typer.Argument(metavar="CONFIG|DIR", help="A YAML file, or a folder with data sets.")
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Count rows, missing and broken files, leaks.
+
+    Looks for duplicates and for ids on both sides of the split as well. Exits with 65 if there is
+    anything to be mended.
+    """
+    if not Path(target).exists():
+        raise ConfigError(
+            f"{target} does not exist. It must be a YAML file of settings, or a folder with data "
+            "sets.",
+            exit_code=ExitCode.MISSING_INPUT,
+        )
+    from phiray.terminal import build_display
+
+    with build_display() as display:
+        from phiray.config.load import load_config
+        from phiray.data.check import check_data
+
+        path = Path(target)
+        checked = path if path.is_dir() else load_config(target).data
+        report = check_data(checked, progress=display.progress)
+    if as_json:
+        _print_json(report.to_json())
+    else:
+        from phiray.tables import plain_table
+
+        _print_table(plain_table("", ["what", "count", "example"], report.rows()))
+    if report.has_findings:
+        raise typer.Exit(ExitCode.BAD_DATA)
+
+
+@data_app.command("prepare")
+def prepare_data_command(
+    stage: StageArgument,
+    config: ConfigOption,
+    changes: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Prepare a stage's data, as its training would first."""
+    from phiray.config.load import load_config
+
+    settings = load_config(config, stage, overrides=changes or [])
+    from phiray.terminal import build_display
+
+    with build_display() as display:
+        from phiray.jobs.prepare import prepare_stage
+
+        counts = prepare_stage(settings, progress=display.progress)
+    if as_json:
+        _print_json(counts)
+        return
+    from phiray.tables import plain_table
+
+    _print_table(plain_table("", ["what", "count"], counts.items()))
+
+
+@app.command()
+def train(
+    stage: StageArgument,
+    config: ConfigOption,
+    changes: SetOption = None,
+    workers: WorkersOption = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the run's newest checkpoint.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train one stage."""
+    from phiray.config.load import load_config
+
+    settings = load_config(config, stage, overrides=changes or [], workers=workers)
+    from phiray.terminal import build_display
+
+    with build_display() as display:
+        from phiray.jobs.train import train_stage
+
+        summary = train_stage(settings, resume=resume, display=display)
+    if as_json:
+        _print_json(asdict(summary))
+        return
+    print(f"{summary.steps} steps, loss {summary.loss_nats_per_token:.4f} nats per token")
+    print(Path(settings.run.output_dir) / settings.run.name)
+
+
+@app.command("eval")
+def evaluate(
+    suite: Annotated[str, typer.Argument(metavar="SUITE", help="lm, caption or instruct.")],
+    checkpoint: Annotated[Path, typer.Argument(help="A run, or one checkpoint of it.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the data, if it is no longer where it was.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score a checkpoint on held-out data.
+
+    The result is kept in the folder of the run, for `compare` and `report`.
+    """
+    _check_word(suite, SUITES, kind="suite")
+    from phiray.terminal import build_display
+
+    with build_display() as display:
+        from phiray.evals.results import arms_to_json
+        from phiray.evals.run import evaluate_checkpoint
+
+        result = evaluate_checkpoint(
+            suite,
+            checkpoint,
+            root=None if data is None else str(data),
+            progress=display.progress,
+        )
+    arms = arms_to_json(result.arms)
+    if as_json:
+        _print_json({"suite": suite, "run": result.run, "arms": arms, "notes": result.notes})
+        return
+    from phiray.tables import metric_table
+
+    _print_table(metric_table(f"{suite} of {result.run}", arms))
+    print("\n".join(result.notes))
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Evaluated runs.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Lay evaluated runs side by side, with intervals."""
+    from phiray.terminal import build_display
+
+    with build_display():
+        from phiray.evals.compare import compare_runs
+
+        comparison = compare_runs(runs)
+    if as_json:
+        _print_json(comparison.to_json())
+    else:
+        print(comparison.to_text())
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Evaluated runs.")],
+    out: Annotated[
+        Path, typer.Option(help="The page; Markdown and JSON are written beside it.")
+    ] = Path("report.html"),
+) -> None:
+    """Write one HTML page, and Markdown and JSON beside it."""
+    from phiray.terminal import build_display
+
+    with build_display():
+        from phiray.evals.report import write_report
+
+        written = write_report(runs, out)
+    print(f"{written.html}\n{written.json}")
+
+
+@app.command()
+def generate(
+    checkpoint: Annotated[Path, typer.Argument(help="A run, or one checkpoint of it.")],
+    question: Annotated[
+        str | None, typer.Argument(help="A question (instruct), or the beginning of a text.")
+    ] = None,
+    image: Annotated[Path | None, typer.Option(help="A JPEG, PNG or WebP file.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 64,
+    as_json: JsonOption = False,
+) -> None:
+    """Give one answer: a caption, a reply, or more text."""
+    from phiray.terminal import build_display
+
+    with build_display():
+        from phiray.jobs.answer import answer
+
+        text = answer(checkpoint, question, image=image, max_new_tokens=max_new_tokens)
+    if as_json:
+        _print_json({"answer": text})
+    else:
+        print(text)
+
+
+@app.command("config")
+def show_config(
+    stage: StageArgument,
+    preset: Annotated[str, typer.Option(help="tiny or phi-2.")] = "tiny",
+    changes: SetOption = None,
+) -> None:
+    """Print all settings of a stage as YAML, explained."""
+    from phiray.config.load import load_config
+    from phiray.config.presets import PRESETS
+    from phiray.config.show import yaml_from_config
+
+    _check_word(preset, PRESETS, kind="preset")
+    print(yaml_from_config(load_config(preset, stage, overrides=changes or [])), end="")
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends in one paragraph and its exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app()
+    except PhirayError as error:
+        _fail(error.message, error.exit_code)
+    except OSError as error:
+        code = exit_code_of(error)
+        if code is None:
+            raise
+        _fail(f"{error.filename or 'A file'}: {error.strerror}. {_MENDS[code]}", code)
+
+
+_CODES = {
+    errno.ENOSPC: ExitCode.IO,
+    errno.EDQUOT: ExitCode.IO,
+    errno.EROFS: ExitCode.CANNOT_CREATE,
+    errno.EACCES: ExitCode.PERMISSION,
+    errno.EPERM: ExitCode.PERMISSION,
+}
+_MENDS = {
+    ExitCode.IO: "Free some space and run the same command again; what was committed is safe.",
+    ExitCode.CANNOT_CREATE: "Name a folder on a disk that can be written.",
+    ExitCode.PERMISSION: "Change its permissions, or name a place that is yours.",
+}
+
+
+def exit_code_of(error: OSError) -> ExitCode | None:
+    """Return the exit code of a fault of the machine that a user can mend; none for a bug."""
+    return _CODES.get(error.errno) if error.errno is not None else None
+
+
+def _fail(message: str, code: ExitCode) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Leave through all `finally` blocks, so that workers and temporary files go as well."""
+    sys.exit(ExitCode.TERMINATED)
+
+
+def _check_word(word: str, options: tuple[str, ...], *, kind: str) -> None:
+    from phiray.config.messages import suggest
+
+    if word not in options:
+        raise ConfigError(
+            f"{word!r} is not a {kind}. It must be one of {', '.join(options)}."
+            f"{suggest(word, options)}",
+            exit_code=ExitCode.USAGE,
+        )
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+
+
+def _print_table(table: object) -> None:
+    from rich.console import Console
+
+    console = Console()
+    console.print(table) if console.is_terminal else Console(width=160).print(table)
+
+
+if __name__ == "__main__":
+    main()

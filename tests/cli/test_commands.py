@@ -1,0 +1,224 @@
+"""What each command passes on, and what it prints."""
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from typer.testing import CliRunner
+
+from phiray.cli import app
+from phiray.config.load import load_config
+from phiray.config.stages import AlignConfig
+
+METRIC = {"value": 0.5, "ci95": [0.25, 0.75], "n": 8, "unit": "share", "higher_is_better": True}
+
+
+@dataclass
+class Calls:
+    """Stands in for a function, and remembers how it was called."""
+
+    result: object
+    positional: tuple[object, ...] = ()
+    named: dict[str, object] = field(default_factory=dict)
+
+    def __call__(self, *positional: object, **named: object) -> object:
+        self.positional, self.named = positional, named
+        return self.result
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, module: str, name: str, result: object) -> Calls:
+    """Put a module with one function where the command looks for it, so nothing heavy loads."""
+    calls = Calls(result)
+    fake = ModuleType(module)
+    setattr(fake, name, calls)
+    monkeypatch.setitem(sys.modules, module, fake)
+    return calls
+
+
+def run(*arguments: str, code: int = 0) -> str:
+    outcome = CliRunner().invoke(app, arguments)
+    assert outcome.exit_code == code, outcome.output
+    return outcome.stdout
+
+
+@dataclass(frozen=True)
+class Summary:
+    steps: int = 30
+    loss_nats_per_token: float = 2.5
+
+
+def test_train_passes_settings_and_resume_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = stand_in(monkeypatch, "phiray.jobs.train", "train_stage", Summary())
+    out = run(
+        *("train", "align", "--config", "tiny", "--set", "training.max_steps=30"),
+        *("--set", "run.name=x", "--workers", "2", "--resume"),
+    )
+    config = calls.positional[0]
+    assert isinstance(config, AlignConfig)
+    assert (config.training.max_steps, config.cluster.workers, config.run.name) == (30, 2, "x")
+    assert calls.named["resume"] is True
+    assert out == "30 steps, loss 2.5000 nats per token\nruns/x\n"
+
+
+def test_train_prints_json_for_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(monkeypatch, "phiray.jobs.train", "train_stage", Summary())
+    out = run("train", "align", "--config", "tiny", "--json")
+    assert json.loads(out) == {"steps": 30, "loss_nats_per_token": 2.5}
+
+
+@dataclass(frozen=True)
+class DemoSummary:
+    report_html: Path
+    report_json: Path
+    seconds: dict[str, float]
+    peak_memory_bytes: int
+
+
+def test_demo_prints_a_table_and_the_paths_of_the_report(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    report = tmp_path / "report.json"
+    report.write_text(
+        json.dumps({"evals": {"lm": {"scratch@gutenberg": {"bits_per_byte": METRIC}}}})
+    )
+    summary = DemoSummary(
+        tmp_path / "report.html", report, {"data": 30.0, "train": 30.0}, 2 * 10**9
+    )
+    calls = stand_in(monkeypatch, "phiray.chain", "run_demo", summary)
+    out = run("demo", "--out", str(tmp_path), "--seed", "3", "--workers", "2")
+    assert calls.positional == (tmp_path,)
+    assert {name: calls.named[name] for name in ("data", "seed", "workers")} == {
+        "data": None,
+        "seed": 3,
+        "workers": 2,
+    }
+    assert "scratch@gutenberg" in out
+    assert "[0.25, 0.75]" in out
+    assert "1.0 minutes, at most 2.0 GB of memory" in out
+    assert out.splitlines()[-2:] == [str(tmp_path / "report.html"), str(report)]
+
+
+@dataclass(frozen=True)
+class Result:
+    suite: str
+    run: str
+    arms: dict[str, object]
+    notes: list[str]
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_eval_prints_every_metric(monkeypatch: pytest.MonkeyPatch, as_json: bool) -> None:
+    result = Result("caption", "align", {}, ["blind rows went through the same code"])
+    calls = stand_in(monkeypatch, "phiray.evals.run", "evaluate_checkpoint", result)
+    stand_in(monkeypatch, "phiray.evals.results", "arms_to_json", {"align": {"rouge_l": METRIC}})
+    out = run("eval", "caption", "runs/align", "--data", "d", *["--json"] * as_json)
+    assert calls.positional == ("caption", Path("runs/align"))
+    assert calls.named["root"] == "d"
+    if as_json:
+        assert json.loads(out)["arms"]["align"]["rouge_l"] == METRIC
+    else:
+        assert "rouge_l" in out
+        assert "blind rows went through the same code" in out
+
+
+@dataclass
+class Findings:
+    has_findings: bool
+
+    def to_json(self) -> dict[str, object]:
+        return {"has_findings": self.has_findings}
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        return [("images", "3", "a.jpg")]
+
+
+@pytest.mark.parametrize(("has_findings", "code"), [(True, 65), (False, 0)])
+def test_data_check_ends_with_65_if_it_finds_anything(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, has_findings: bool, code: int
+) -> None:
+    calls = stand_in(monkeypatch, "phiray.data.check", "check_data", Findings(has_findings))
+    assert "a.jpg" in run("data", "check", str(tmp_path), code=code)
+    assert calls.positional == (tmp_path,)
+    out = run("data", "check", str(tmp_path), "--json", code=code)
+    assert json.loads(out) == {"has_findings": has_findings}
+
+
+def test_data_check_of_a_file_looks_at_the_data_of_its_stage(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calls = stand_in(monkeypatch, "phiray.data.check", "check_data", Findings(has_findings=False))
+    path = tmp_path / "run.yaml"
+    path.write_text("stage: align\ndata: {root: elsewhere}\n")
+    run("data", "check", str(path))
+    assert calls.positional == (load_config(str(path)).data,)
+
+
+def test_data_prepare_prints_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(monkeypatch, "phiray.jobs.prepare", "prepare_stage", {"rows": 12})
+    assert json.loads(run("data", "prepare", "scratch", "--config", "tiny", "--json")) == {
+        "rows": 12
+    }
+    assert "12" in run("data", "prepare", "scratch", "--config", "tiny")
+
+
+@dataclass
+class Comparison:
+    def to_json(self) -> dict[str, object]:
+        return {"evals": {}}
+
+    def to_text(self) -> str:
+        return "a table"
+
+
+def test_compare_takes_any_number_of_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = stand_in(monkeypatch, "phiray.evals.compare", "compare_runs", Comparison())
+    assert run("compare", "a", "b", "c") == "a table\n"
+    assert calls.positional == ([Path("a"), Path("b"), Path("c")],)
+    assert json.loads(run("compare", "a", "b", "--json")) == {"evals": {}}
+
+
+@dataclass(frozen=True)
+class Written:
+    html: Path = Path("x.html")
+    json: Path = Path("x.json")
+
+
+def test_report_prints_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = stand_in(monkeypatch, "phiray.evals.report", "write_report", Written())
+    assert run("report", "a", "b", "--out", "x.html") == "x.html\nx.json\n"
+    assert calls.positional == ([Path("a"), Path("b")], Path("x.html"))
+
+
+def test_generate_prints_the_answer_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = stand_in(monkeypatch, "phiray.jobs.answer", "answer", "a [red] square")
+    assert run("generate", "runs/x", "What?", "--image", "a.jpg") == "a [red] square\n"
+    assert calls.positional == (Path("runs/x"), "What?")
+    assert calls.named == {"image": Path("a.jpg"), "max_new_tokens": 64}
+    assert json.loads(run("generate", "runs/x", "--json")) == {"answer": "a [red] square"}
+
+
+@dataclass(frozen=True)
+class Check:
+    name: str
+    found: str
+    mend: str | None
+
+
+@pytest.mark.parametrize(("mend", "code"), [(None, 0), ("chmod 600 x", 78)])
+def test_doctor_ends_with_78_if_anything_is_to_be_mended(
+    monkeypatch: pytest.MonkeyPatch, mend: str | None, code: int
+) -> None:
+    stand_in(monkeypatch, "phiray.jobs.doctor", "check_machine", [Check("token", "x", mend)])
+    assert (mend or "fine") in run("doctor", code=code)
+    out = run("doctor", "--json", code=code)
+    assert json.loads(out) == [{"name": "token", "found": "x", "mend": mend}]
+
+
+def test_config_prints_settings_that_can_be_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "align.yaml"
+    path.write_text(run("config", "align", "--preset", "phi-2", "--set", "training.max_steps=99"))
+    expected = load_config("phi-2", "align", overrides=["training.max_steps=99"])
+    assert load_config(str(path), "align") == expected

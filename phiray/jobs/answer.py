@@ -1,0 +1,108 @@
+"""One answer of a trained model: a caption, a reply to a question, or a text that goes on.
+
+Source: the prompts are those of training (`text/prompts.py`); decoding is greedy.
+Limits: one image, one question, on the CPU.
+"""
+
+from pathlib import Path
+
+from phiray.config.stages import InstructConfig
+from phiray.errors import ConfigError, DataError, ExitCode
+from phiray.evals.generation import generate_texts
+from phiray.evals.scoring import Candidate, Pixels
+from phiray.images.decode import decode_image
+from phiray.stages.restore import LoadedModel, load_model
+from phiray.text.prompts import caption_prompt, conversation_prompt
+from phiray.types import IGNORE_INDEX
+
+
+def answer(
+    checkpoint: Path, question: str | None, *, image: Path | None, max_new_tokens: int
+) -> str:
+    """Load a checkpoint and let it answer.
+
+    Args:
+        checkpoint: a run or a checkpoint of any stage.
+        question: for `instruct`; the beginning of a text for `scratch` and `litgpt`; none for
+            `align`, which writes captions.
+        image: for `align` and `instruct`.
+        max_new_tokens: longest answer.
+
+    Raises:
+        ConfigError: if the stage needs something that was not given, or cannot use it.
+        DataError: 66 if there is no image at the path, 65 if it is broken.
+    """
+    loaded = load_model(checkpoint)
+    prompt = build_prompt(loaded, question, image=image)
+    texts = generate_texts(
+        loaded.model,
+        [prompt],
+        tokenizer=loaded.tokenizer,
+        batch_size=1,
+        max_new_tokens=max_new_tokens,
+    )
+    return texts[0]
+
+
+def build_prompt(loaded: LoadedModel, question: str | None, *, image: Path | None) -> Candidate:
+    """Build the one row that the model continues."""
+    vision, config = loaded.description.vision, loaded.config
+    if vision is None:
+        _check_text_only(question, image, stage=config.stage)
+        tokens = loaded.tokenizer.encode(str(question))
+        return Candidate(tokens, [IGNORE_INDEX] * len(tokens))
+    if isinstance(config, InstructConfig):
+        if not question:
+            raise ConfigError(
+                "There is no question. A checkpoint of `instruct` answers one. Add it, e.g. "
+                '"What is in the picture?".'
+            )
+        num_patches = vision.num_patches if image else 0
+        tokens = conversation_prompt(
+            loaded.tokenizer,
+            question,
+            num_patches=num_patches,
+            system=config.data.system_prompt,
+        )
+    else:
+        _check_caption_only(question, image)
+        tokens = caption_prompt(loaded.tokenizer, num_patches=vision.num_patches)
+    pixels = _read_pixels(image, image_size=vision.image_size) if image else None
+    return Candidate(tokens, [IGNORE_INDEX] * len(tokens), pixels)
+
+
+def _check_text_only(question: str | None, image: Path | None, *, stage: str) -> None:
+    if image is not None:
+        raise ConfigError(
+            f"--image is {str(image)!r}, but a checkpoint of {stage!r} sees no image. Leave it "
+            "out, or name a checkpoint of `align` or `instruct`."
+        )
+    if not question:
+        raise ConfigError(
+            f"There is no text. A checkpoint of {stage!r} goes on with one. Add its beginning, "
+            'e.g. "Once upon a time".'
+        )
+
+
+def _check_caption_only(question: str | None, image: Path | None) -> None:
+    if image is None:
+        raise ConfigError(
+            "--image is missing. A checkpoint of `align` writes a caption for an image. Add "
+            "--image FILE."
+        )
+    if question:
+        raise ConfigError(
+            f"The question is {question!r}, but a checkpoint of `align` only writes captions. "
+            "Leave it out, or name a checkpoint of `instruct`."
+        )
+
+
+def _read_pixels(image: Path, *, image_size: int) -> Pixels:
+    try:
+        data = image.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{image} cannot be read: {error.strerror}. --image takes a JPEG, PNG or WebP file.",
+            exit_code=ExitCode.MISSING_INPUT,
+        ) from error
+    return decode_image(data, image_size=image_size)

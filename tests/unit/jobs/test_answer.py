@@ -1,0 +1,113 @@
+"""One answer of a trained model."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from phiray.config.model import ModelDescription, PhiConfig, VisionConfig
+from phiray.config.stages import AlignConfig, AnyStageConfig, InstructConfig, ScratchConfig
+from phiray.errors import ConfigError, DataError, ExitCode
+from phiray.images.decode import decode_image
+from phiray.jobs import answer as answer_module
+from phiray.jobs.answer import answer, build_prompt
+from phiray.models.build import build_language_model
+from phiray.stages.restore import LoadedModel
+from phiray.text.prompts import caption_prompt, conversation_prompt
+from phiray.text.tokenizer import Tokenizer
+from tests.image_builders import encoded_image
+from tests.text_builders import build_tokenizer_json
+
+VISION = VisionConfig(model="custom", image_size=16, patch_size=8, hidden_size=8)
+MODEL = PhiConfig(
+    vocab_size=320,
+    hidden_size=16,
+    intermediate_size=16,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    max_position_embeddings=64,
+    partial_rotary_factor=0.5,
+)
+
+
+def loaded_model(config: AnyStageConfig) -> LoadedModel:
+    sees = isinstance(config, AlignConfig | InstructConfig)
+    return LoadedModel(
+        model=build_language_model(MODEL, kind="phi", seed=0).eval(),
+        tokenizer=Tokenizer(build_tokenizer_json()),
+        config=config,
+        description=ModelDescription(
+            kind="vision-language" if sees else "phi",
+            language_model=MODEL,
+            vision=VISION if sees else None,
+        ),
+        state={},
+        ledger={},
+        checkpoint_path=Path("runs"),
+    )
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encoded_image(1))
+    return path
+
+
+def test_build_prompt_of_align_is_the_image_alone(image: Path) -> None:
+    loaded = loaded_model(AlignConfig())
+    prompt = build_prompt(loaded, None, image=image)
+    assert prompt.input_ids == caption_prompt(loaded.tokenizer, num_patches=4)
+    assert prompt.pixels is not None
+    np.testing.assert_array_equal(prompt.pixels, decode_image(image.read_bytes(), image_size=16))
+
+
+@pytest.mark.parametrize("has_image", [True, False])
+def test_build_prompt_of_instruct_is_that_of_training(image: Path, has_image: bool) -> None:
+    loaded = loaded_model(InstructConfig())
+    system = loaded.config.data.system_prompt  # type: ignore[union-attr]  # an instruct config
+    prompt = build_prompt(loaded, "What is it?", image=image if has_image else None)
+    expected = conversation_prompt(
+        loaded.tokenizer, "What is it?", num_patches=4 if has_image else 0, system=system
+    )
+    assert prompt.input_ids == expected
+    assert (prompt.pixels is not None) == has_image
+
+
+def test_build_prompt_of_a_language_model_is_the_text() -> None:
+    loaded = loaded_model(ScratchConfig())
+    prompt = build_prompt(loaded, "Once upon", image=None)
+    assert prompt.input_ids == loaded.tokenizer.encode("Once upon")
+
+
+@pytest.mark.parametrize(
+    ("config", "question", "has_image", "message"),
+    [
+        (ScratchConfig(), "x", True, r"a checkpoint of 'scratch' sees no image"),
+        (ScratchConfig(), None, False, r"There is no text\. A checkpoint of 'scratch'"),
+        (AlignConfig(), None, False, r"--image is missing"),
+        (AlignConfig(), "What?", True, r"The question is 'What\?', but a checkpoint of `align`"),
+        (InstructConfig(), None, True, r"There is no question"),
+    ],
+)
+def test_build_prompt_refuses_what_the_stage_cannot_use(
+    image: Path, config: AnyStageConfig, question: str | None, has_image: bool, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_prompt(loaded_model(config), question, image=image if has_image else None)
+
+
+def test_build_prompt_names_an_image_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"b\.jpg cannot be read: No such file") as caught:
+        build_prompt(loaded_model(AlignConfig()), None, image=tmp_path / "b.jpg")
+    assert caught.value.exit_code == ExitCode.MISSING_INPUT
+
+
+def test_answer_continues_the_text_greedily(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer_module, "load_model", lambda _: loaded_model(ScratchConfig()))
+    texts = {
+        answer(Path("runs/x"), "A small red", image=None, max_new_tokens=count)
+        for count in (8, 8, 4)
+    }
+    assert len(texts) == 2
+    assert max(texts, key=len).startswith(min(texts, key=len))

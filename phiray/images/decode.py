@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
+from torchvision.io import ImageReadMode
 
 from phiray.errors import DataError
 from phiray.images.transform import MAX_ASPECT, resize_and_crop
@@ -68,10 +68,8 @@ def decode_pixels(data: bytes) -> Tensor:
     shape = jpeg_shape(data)
     if shape is not None:
         _check_shape(*shape)
-        with suppress(RuntimeError):  # what libjpeg-turbo refuses, Pillow tries and explains
-            buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8)  # (bytes,)
-            pixels: Tensor = decode_jpeg(buffer, mode=ImageReadMode.RGB)
-            return pixels  # (3, height, width)
+        with suppress(RuntimeError, AttributeError):  # Pillow tries the rest, and explains
+            return _decode_jpeg(data)
     with _open(data) as image:
         _check_shape(image.height, image.width)
         try:
@@ -79,6 +77,17 @@ def decode_pixels(data: bytes) -> Tensor:
         except (OSError, SyntaxError, ValueError) as error:
             raise ImageError("broken image", str(error)) from error
     return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)  # (3, height, width)
+
+
+def _decode_jpeg(data: bytes) -> Tensor:
+    """Call libjpeg-turbo through torchvision's operator.
+
+    Its Python function warns of its deprecation at every call since 0.29; once the operator is gone
+    too, the AttributeError leaves every JPEG to Pillow.
+    """
+    buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8)  # (bytes,)
+    pixels: Tensor = torch.ops.image.decode_jpeg(buffer, ImageReadMode.RGB.value, False)  # noqa: FBT003
+    return pixels  # (3, height, width)
 
 
 def check_image(data: bytes) -> tuple[int, int]:

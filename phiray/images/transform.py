@@ -3,7 +3,7 @@
 Source: open_clip `image_transform` (bicubic antialiased resize of the short side, centre crop);
 the crop rounds down as transformers' CLIPImageProcessor does (torchvision rounds half to even, one
 pixel away where the margin is odd, as on 640x427).
-Limits: at most two grey levels (0..255) from open_clip's own Pillow resize, mean below 0.001;
+Limits: at most two grey levels (0..255) from open_clip's own Pillow resize, mean 0.004;
 images longer than MAX_ASPECT times their short side are refused.
 """
 

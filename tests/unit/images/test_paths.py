@@ -1,0 +1,111 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phiray.errors import DataError, ExitCode
+from phiray.images.paths import ImageFolder, image_id_from_name, safe_join
+
+
+@pytest.mark.parametrize(
+    ("name", "image_id"),
+    [
+        ("000000442786.jpg", 442786),
+        ("coco/train2017/000000033471.jpg", 33471),
+        ("COCO_val2014_000000441147.jpg", 441147),
+        ("COCO_train2014_000000000009.JPG", 9),
+        ("resized224_000000000139.jpg", None),
+        ("kitten.jpg", None),
+        ("000000442786.txt", None),
+        ("train2017/", None),
+    ],
+)
+def test_image_id_from_name_knows_the_three_forms(name: str, image_id: int | None) -> None:
+    assert image_id_from_name(name) == image_id
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "/etc/passwd",
+        "../x.jpg",
+        "a/../../x.jpg",
+        "http://h/x.jpg",
+        "a\\b.jpg",
+        "x\0.jpg",
+        "C:x",
+    ],
+)
+def test_safe_join_refuses_names_that_leave_the_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match="is not safe"):
+        safe_join(tmp_path, name)
+
+
+def test_safe_join_refuses_a_link_out_of_the_folder(tmp_path: Path) -> None:
+    inside = tmp_path / "in"
+    inside.mkdir()
+    (inside / "link").symlink_to(tmp_path)
+
+    with pytest.raises(DataError, match="is not safe"):
+        safe_join(inside, "link/secret.jpg")
+
+
+@given(name=st.text())
+def test_safe_join_never_leaves_the_folder(name: str) -> None:
+    root = Path("/nowhere/data")
+    try:
+        joined = safe_join(root, name)
+    except DataError:
+        return
+    assert joined.is_relative_to(root)
+    assert ".." not in joined.parts
+
+
+def test_image_folder_finds_one_image_under_all_its_names(tmp_path: Path) -> None:
+    path = tmp_path / "train2017" / "000000000042.jpg"
+    path.parent.mkdir()
+    path.touch()
+
+    folder = ImageFolder.scan(tmp_path)
+
+    names = ("000000000042.jpg", "coco/val2014/000000000042.jpg", "COCO_val2014_000000000042.jpg")
+    assert [folder.find(name) for name in names] == [path] * 3
+    assert folder.find("000000000043.jpg") is None
+
+
+def test_image_folder_lists_second_files_of_an_id_and_files_without_one(tmp_path: Path) -> None:
+    names = ("b/000000000042.jpg", "a/COCO_val2014_000000000042.jpg", "kitten.png", "notes.txt")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+
+    folder = ImageFolder.scan(tmp_path)
+
+    assert folder.paths == {42: tmp_path / names[1]}
+    assert folder.duplicates == [tmp_path / names[0]]
+    assert folder.unnamed == [tmp_path / names[2]]
+    assert folder.find("kitten.png") == tmp_path / names[2]
+
+
+def test_image_folder_follows_links_once(tmp_path: Path) -> None:
+    real = tmp_path / "real"
+    real.mkdir()
+    (real / "000000000001.jpg").touch()
+    (real / "loop").symlink_to(real)
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "train2017").symlink_to(real)
+
+    folder = ImageFolder.scan(images)
+
+    assert folder.paths == {1: images / "train2017" / "000000000001.jpg"}
+    assert not folder.duplicates
+
+
+def test_image_folder_says_that_it_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist") as caught:
+        ImageFolder.scan(tmp_path / "nothing")
+
+    assert caught.value.exit_code == ExitCode.MISSING_INPUT

@@ -1,0 +1,324 @@
+"""The loop of all stages: takes steps of batches, updates, counts, logs, commits, stops.
+
+A worker of any stage does:
+
+    collective = current_collective()                                   # training.collective
+    state = build_state(objective, training=..., collective=collective, device=device)   # .state
+    files = open_run(run_dir, texts, collective=collective)             # .run_files; fences others
+    resume(state, files, collective=collective)                         # state.step: where to begin
+    result = run_loop(state, steps_from(state.step), settings=LoopSettings(...), files=files,
+                      collective=collective, hooks=LoopHooks(on_checkpoint=..., progress=...))
+
+Source: the division into step and loop of lightning's and torchtitan's trainers.
+Limits: knows neither Ray nor a data set or model class; all workers must call it together.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from phiray.checkpoints.commit import commit_checkpoint, commit_frozen, delete_old
+from phiray.config.training import TrainingConfig
+from phiray.errors import DataError, PhirayError
+from phiray.training.collective import Collective, raise_together, run_on_first, sum_numbers
+from phiray.training.metrics_log import (
+    Metrics,
+    MetricsLog,
+    describe_metrics,
+    log_event,
+    measure_step,
+)
+from phiray.training.optimizer import set_learning_rate
+from phiray.training.quarantine import append_quarantine, check_bad_rows, restore_quarantine
+from phiray.training.run_files import RunFiles
+from phiray.training.schedule import learning_rate_at
+from phiray.training.state import TrainState, checkpoint_tensors, frozen_tensors
+from phiray.training.step import StepResult, StepSettings, settle_buckets, train_step
+from phiray.types import BadRow, Progress, StepInput
+
+OnCheckpoint = Callable[[int, Path, Metrics], None]
+"""Told of each committed checkpoint, on every worker: step, folder, the last step's metrics."""
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """What the loop must know beside the optimisation."""
+
+    training: TrainingConfig
+    device: torch.device
+    seed: int
+    num_rows: int
+    """Rows of the data set: one epoch."""
+    max_bad_fraction: float
+    """Share (0..1) of the rows that may be unreadable before the run stops."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps that see every row once; the last one may be short."""
+        return -(-self.num_rows // self.training.global_batch_size)
+
+
+@dataclass(frozen=True)
+class LoopHooks:
+    """Whom the loop tells, and whom it asks."""
+
+    on_checkpoint: OnCheckpoint | None = None
+    progress: Progress | None = None
+    should_stop: Callable[[], bool] | None = None
+    """Asked before each step on every worker; a yes of one stops all, after a checkpoint."""
+
+
+@dataclass(frozen=True)
+class LoopResult:
+    """How a run ended."""
+
+    step: int
+    """Optimizer steps done."""
+    is_finished: bool
+    """False if it was asked to stop; then it can be resumed."""
+    checkpoint: Path | None
+    """The newest one that this call committed."""
+    metrics: Metrics
+    """Of the last step; empty if there was nothing left to do."""
+
+
+def run_loop(
+    state: TrainState,
+    steps: Iterator[StepInput],
+    *,
+    settings: LoopSettings,
+    files: RunFiles,
+    collective: Collective,
+    hooks: LoopHooks | None = None,
+) -> LoopResult:
+    """Train from `state.step` to `training.max_steps`.
+
+    Args:
+        state: at the step to begin with; changed in place.
+        steps: this worker's input of each remaining step, in order.
+        settings: optimisation, device, size of the data.
+        files: where to write.
+        collective: the workers.
+        hooks: callbacks.
+
+    Raises:
+        DataError: if too many rows are unreadable, a step has no label, or the data ends early.
+        CheckpointError: if a checkpoint cannot be written (74), or a newer attempt has begun.
+        PhirayError: if loss or gradient is not finite.
+    """
+    run = _Run(state, settings, files=files, collective=collective, hooks=hooks or LoopHooks())
+    try:
+        return run.train(steps)
+    finally:
+        run.close()
+
+
+class _Run:
+    """One call of `run_loop`: what all of its parts need."""
+
+    def __init__(
+        self,
+        state: TrainState,
+        settings: LoopSettings,
+        *,
+        files: RunFiles,
+        collective: Collective,
+        hooks: LoopHooks,
+    ) -> None:
+        self._state = state
+        self._settings = settings
+        self._training = settings.training
+        self._files = files
+        self._collective = collective
+        self._hooks = hooks
+        self._is_first = collective.rank == 0
+        self._step_settings = StepSettings(
+            max_grad_norm=settings.training.max_grad_norm,
+            precision=settings.training.precision,
+            device=settings.device,
+        )
+        self._log: MetricsLog | None = None
+        self._checkpoint: Path | None = None
+        self._metrics: Metrics = {}
+        pids = collective.gather(os.getpid())
+        self._bad_reasons = run_on_first(collective, lambda: self._open_files(pids))
+
+    def train(self, steps: Iterator[StepInput]) -> LoopResult:
+        while self._state.step < self._training.max_steps:
+            started = time.perf_counter()
+            step_input = self._next_input(steps)
+            if step_input is None:
+                return self._end("stopped")
+            waited_seconds = time.perf_counter() - started
+            result = self._update(step_input)
+            seconds = time.perf_counter() - started
+            self._record(result, step_input, seconds=seconds, waited_seconds=waited_seconds)
+            if self._state.step % self._training.checkpoint_every_steps == 0:
+                self._commit()
+        return self._end("finished")
+
+    def close(self) -> None:
+        if self._log is not None:
+            self._log.close()
+
+    def _open_files(self, pids: list[int]) -> dict[int, str]:
+        step, run_dir = self._state.step, self._files.run_dir
+        self._log = MetricsLog(run_dir, resume_step=step)
+        commit_frozen(run_dir, frozen_tensors(self._state.model))
+        log_event(
+            run_dir,
+            "resume" if step else "start",
+            attempt=self._files.attempt,
+            step=step,
+            replayed_steps=self._log.num_replayed_steps,
+            pids=pids,
+        )
+        return restore_quarantine(run_dir, step=step)
+
+    def _next_input(self, steps: Iterator[StepInput]) -> StepInput | None:
+        """Take the next step's input, or None if a worker wants to stop; fail all together."""
+        step_input, error = _take(steps, step=self._state.step)
+        stop = self._hooks.should_stop is not None and self._hooks.should_stop()
+        bad_rows = step_input.bad_rows if step_input else []
+        flags = [float(error is not None), float(stop), float(len(bad_rows))]
+        failed, stops, bad = sum_numbers(self._collective, flags, device=self._settings.device)
+        if failed:
+            raise_together(self._collective, error)
+        if stops:
+            return None
+        if bad:
+            self._quarantine(bad_rows)
+        return step_input
+
+    def _quarantine(self, bad_rows: list[BadRow]) -> None:
+        gathered = [row for rows in self._collective.gather(bad_rows) for row in rows]
+        new = {row.row_id: row for row in gathered if row.row_id not in self._bad_reasons}
+        self._bad_reasons |= {row_id: row.reason for row_id, row in new.items()}
+        run_dir, step = self._files.run_dir, self._state.step + 1
+        rows = list(new.values())
+        run_on_first(self._collective, lambda: append_quarantine(run_dir, rows, step=step))
+        check_bad_rows(
+            self._bad_reasons,
+            num_rows=self._settings.num_rows,
+            max_bad_fraction=self._settings.max_bad_fraction,
+            run_dir=run_dir,
+        )
+
+    def _update(self, step_input: StepInput) -> StepResult:
+        state = self._state
+        if not self._metrics:
+            self._seed_step()
+            settle_buckets(
+                state.module,
+                state.optimizer,
+                micro_batches=step_input.micro_batches,
+                step=state.step,
+                settings=self._step_settings,
+                collective=self._collective,
+            )
+        self._seed_step()
+        set_learning_rate(state.optimizer, learning_rate_at(self._training, state.step))
+        result = train_step(
+            state.module,
+            state.optimizer,
+            micro_batches=step_input.micro_batches,
+            step=state.step,
+            settings=self._step_settings,
+            collective=self._collective,
+        )
+        state.step += 1
+        return result
+
+    def _seed_step(self) -> None:
+        torch.manual_seed(
+            _step_seed(self._settings.seed, self._state.step, rank=self._collective.rank)
+        )
+
+    def _record(
+        self,
+        result: StepResult,
+        step_input: StepInput,
+        *,
+        seconds: float,
+        waited_seconds: float,
+    ) -> None:
+        step = self._state.step
+        self._metrics = {
+            "step": step,
+            "epoch": (step - 1) // self._settings.steps_per_epoch,
+            "learning_rate": learning_rate_at(self._training, step - 1),
+            "bad_rows": len(self._bad_reasons),
+            **measure_step(result, seconds=seconds, waited_seconds=waited_seconds),
+        }
+        row_ids = self._gather_row_ids(step_input) if self._training.log_row_ids else None
+        if self._log is not None:
+            self._log.write(self._metrics | ({"row_ids": row_ids} if row_ids is not None else {}))
+        if self._hooks.progress is not None and self._is_first:
+            self._hooks.progress(describe_metrics(self._metrics), step, self._training.max_steps)
+
+    def _gather_row_ids(self, step_input: StepInput) -> list[int]:
+        """List the rows that were learnt from, over all workers, fillers and bad rows apart."""
+        own: list[int] = []
+        for batch in step_input.micro_batches:
+            own += batch["row_ids"][batch["loss_weights"] > 0].tolist()
+        return [row_id for ids in self._collective.gather(own) for row_id in ids]
+
+    def _commit(self) -> None:
+        self._checkpoint = run_on_first(self._collective, self._write_checkpoint)
+        if self._hooks.on_checkpoint is not None:
+            self._hooks.on_checkpoint(self._state.step, self._checkpoint, dict(self._metrics))
+
+    def _write_checkpoint(self) -> Path:
+        step, training = self._state.step, self._training
+        path = commit_checkpoint(
+            self._files.run_dir,
+            step=step,
+            attempt=self._files.attempt,
+            tensors=checkpoint_tensors(self._state),
+            state={
+                "step": step,
+                "epoch": step // self._settings.steps_per_epoch,
+                "seed": self._settings.seed,
+                "global_batch_size": training.global_batch_size,
+                "num_rows": self._settings.num_rows,
+                "world_size": self._collective.world_size,
+            },
+            texts=self._files.texts,
+        )
+        delete_old(self._files.run_dir, keep=training.keep_checkpoints)
+        return path
+
+    def _end(self, reason: str) -> LoopResult:
+        is_committed = self._state.step % self._training.checkpoint_every_steps == 0
+        if self._metrics and not is_committed:
+            self._commit()
+        if self._is_first:
+            attempt, step = self._files.attempt, self._state.step
+            log_event(self._files.run_dir, "end", attempt=attempt, step=step, reason=reason)
+        return LoopResult(
+            step=self._state.step,
+            is_finished=reason == "finished",
+            checkpoint=self._checkpoint,
+            metrics=dict(self._metrics),
+        )
+
+
+def _take(steps: Iterator[StepInput], *, step: int) -> tuple[StepInput | None, PhirayError | None]:
+    try:
+        return next(steps), None
+    except StopIteration:
+        return None, DataError(
+            f"The data ended before step {step + 1}. Expected input for every step up to "
+            "training.max_steps. This is a fault of the pipeline: report it."
+        )
+    except PhirayError as error:
+        return None, error
+
+
+def _step_seed(seed: int, step: int, *, rank: int) -> int:
+    """Mix three numbers into 64 bits: 24 for the seed, 28 for the step, 12 for the rank."""
+    return ((seed % 2**24) << 40) | ((step % 2**28) << 12) | (rank % 2**12)

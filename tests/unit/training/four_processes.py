@@ -1,0 +1,206 @@
+"""What four real processes with gloo find out; each scenario's results go into one JSON file.
+
+One start serves all scenarios: importing torch four times costs more than they do.
+"""
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import distributed
+from torch.multiprocessing.spawn import spawn
+
+from phiray.errors import PhirayError
+from phiray.training.collective import Collective, current_collective, raise_together, run_on_first
+from phiray.training.loop import LoopHooks
+from phiray.training.metrics_log import read_metrics
+from phiray.training.state import TrainState, build_state
+from phiray.training.step import StepSettings, train_step
+from tests.unit.training.training_builders import (
+    CPU,
+    build_batch,
+    build_objective,
+    build_settings,
+    split_rows,
+    step_row_ids,
+    train,
+)
+
+WORLD = 4
+NUM_STEPS = 3
+POISONED_RANK = 2
+Report = dict[str, object]
+
+
+def run_four(folder: Path) -> None:
+    """Start four processes; each writes RANK.json into the folder."""
+    spawn(_work, args=(str(folder),), nprocs=WORLD)  # type: ignore[no-untyped-call]  # torch's own
+
+
+def take_steps(
+    collective: Collective, *, accumulation: int
+) -> tuple[list[list[float]], list[float]]:
+    """Make a few steps; return loss, norm and counts of each, and a digest of its gradient."""
+    state = fresh_state(collective)
+    found: list[list[float]] = []
+    gradients: list[float] = []
+    for step in range(NUM_STEPS):
+        parts = split_rows(
+            step_row_ids(step),
+            rank=collective.rank,
+            world=collective.world_size,
+            accumulation=accumulation,
+        )
+        result = train_step(
+            state.module,
+            state.optimizer,
+            micro_batches=[build_batch(part) for part in parts],
+            step=step + 1,
+            settings=step_settings(),
+            collective=collective,
+        )
+        gradients += digest_gradients(state)
+        found.append(
+            [
+                result.loss_nats_per_token,
+                result.grad_norm,
+                float(result.num_label_tokens),
+                float(result.num_rows),
+                float(result.num_replaced_tokens),
+                result.balance,
+                result.z,
+            ]
+        )
+    return found, gradients
+
+
+def fresh_state(collective: Collective) -> TrainState:
+    """Build the same model on every worker."""
+    training = build_settings().training
+    return build_state(build_objective(), training=training, collective=collective, device=CPU)
+
+
+def step_settings() -> StepSettings:
+    """Settings of a plain step."""
+    return StepSettings(max_grad_norm=1.0, precision="fp32", device=CPU)
+
+
+def digest_gradients(state: TrainState) -> list[float]:
+    """Project each (clipped) gradient onto a fixed random direction of length 1."""
+    digests = []
+    for parameter in state.model.parameters():
+        generator = torch.Generator().manual_seed(parameter.numel())
+        direction = torch.randn(parameter.shape, generator=generator)
+        assert parameter.grad is not None
+        digests.append(float((parameter.grad * direction / direction.norm()).sum()))
+    return digests
+
+
+def weigh(state: TrainState) -> float:
+    """Reduce all weights and buffers to one number that notices any change."""
+    tensors = state.model.state_dict().values()
+    return sum(
+        float((t.double().flatten() * torch.arange(1, t.numel() + 1)).sum()) for t in tensors
+    )
+
+
+def _work(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    warnings.simplefilter("error")
+    path = Path(folder)
+    report: Report = {}
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{path / 'store-4'}", rank=rank, world_size=WORLD
+    )
+    collective = current_collective()
+    report["4x1"] = take_steps(collective, accumulation=1)
+    report["collective"] = _talk(collective)
+    report["non-finite"] = _poison(collective)
+    report["no labels"] = _message(lambda: _step_without_labels(collective))
+    report["straight"] = _losses(path / "straight", collective, stop_after=99)
+    report["resumed"] = _resume(path / "resumed", collective)
+    strict = build_settings(max_bad_fraction=0.01)
+    report["bad rows"] = _message(
+        lambda: train(path / "bad", collective=collective, settings=strict)
+    )
+    report["early end"] = _message(
+        lambda: train(path / "early", collective=collective, end=6 if rank else 3)
+    )
+    distributed.destroy_process_group()
+    if rank < 2:
+        distributed.init_process_group(
+            "gloo", init_method=f"file://{path / 'store-2'}", rank=rank, world_size=2
+        )
+        report["2x2"] = take_steps(current_collective(), accumulation=2)
+        distributed.destroy_process_group()
+    (path / f"{rank}.json").write_text(json.dumps(report))
+
+
+def _talk(collective: Collective) -> Report:
+    def fail() -> None:
+        raise PhirayError(f"rank {collective.rank} failed")
+
+    def fail_apart() -> None:
+        own = PhirayError(f"rank {collective.rank} failed") if collective.rank in (1, 3) else None
+        raise_together(collective, own)
+
+    return {
+        "sum": float(collective.sum_(torch.tensor(float(collective.rank)))),
+        "gather": collective.gather(collective.rank),
+        "broadcast": collective.broadcast(collective.rank),
+        "first": run_on_first(collective, lambda: f"rank {collective.rank}"),
+        "first fails": _message(lambda: run_on_first(collective, fail)),
+        "some fail": _message(fail_apart),
+    }
+
+
+def _poison(collective: Collective) -> Report:
+    """One worker's row has a weight that is not a number: no worker may update."""
+    state = fresh_state(collective)
+    before = weigh(state)
+    parts = split_rows(step_row_ids(0), rank=collective.rank, world=WORLD, accumulation=1)
+    batch = build_batch(parts[0])
+    if collective.rank == POISONED_RANK:
+        batch["loss_weights"][0] = torch.inf
+    message = _message(lambda: _step(state, batch, collective=collective))
+    return {"message": message, "unchanged": weigh(state) == before}
+
+
+def _step_without_labels(collective: Collective) -> None:
+    _step(fresh_state(collective), build_batch([-1, -1]), collective=collective)
+
+
+def _step(state: TrainState, batch: object, *, collective: Collective) -> None:
+    train_step(
+        state.module,
+        state.optimizer,
+        micro_batches=[batch],  # type: ignore[list-item]  # a Batch, closed over by a lambda
+        step=0,
+        settings=step_settings(),
+        collective=collective,
+    )
+
+
+def _resume(run_dir: Path, collective: Collective) -> list[object]:
+    _losses(run_dir, collective, stop_after=3)
+    return _losses(run_dir, collective, stop_after=99)
+
+
+def _losses(run_dir: Path, collective: Collective, *, stop_after: int) -> list[object]:
+    """Train with a stop that only one worker asks for; return losses and a sum of the weights."""
+    asked = iter(range(100))
+    stop = (lambda: next(asked) >= stop_after) if collective.rank == 1 else None
+    hooks = LoopHooks(should_stop=stop)
+    state, _ = train(run_dir, collective=collective, hooks=hooks)
+    losses = [record["train/loss_nats_per_token"] for record in read_metrics(run_dir)]
+    return [losses, weigh(state)]
+
+
+def _message(function: Callable[[], object]) -> str:
+    try:
+        function()
+    except PhirayError as error:
+        return f"{int(error.exit_code)}: {error.message}"
+    return "no error"

@@ -1,0 +1,163 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from phiray.checkpoints.read import read_checkpoint
+from phiray.config.training import MethodConfig, ScheduledSamplingMethod, StandardMethod
+from phiray.errors import CheckpointError, DataError, ExitCode
+from phiray.training.collective import Collective
+from phiray.training.loop import LoopHooks
+from phiray.training.metrics_log import read_metrics
+from phiray.training.run_files import open_run
+from tests.unit.training.four_processes import Report, weigh
+from tests.unit.training.training_builders import (
+    BAD_ROW,
+    EXACT,
+    build_objective,
+    build_settings,
+    step_row_ids,
+    train,
+)
+
+PARALLEL = ScheduledSamplingMethod(num_passes=2, start=1.0, end=0.2)
+
+
+def losses(run_dir: Path) -> list[object]:
+    return [record["train/loss_nats_per_token"] for record in read_metrics(run_dir)]
+
+
+def stop_after(num_steps: int) -> LoopHooks:
+    asked = iter(range(100))
+    return LoopHooks(should_stop=lambda: next(asked) >= num_steps)
+
+
+@pytest.mark.parametrize("method", [StandardMethod(), PARALLEL, EXACT], ids=lambda m: m.kind)
+def test_a_resumed_run_equals_an_undisturbed_one_bit_for_bit(
+    tmp_path: Path, method: MethodConfig
+) -> None:
+    wanted, _ = train(tmp_path / "a", objective=build_objective(method))
+    train(tmp_path / "b", objective=build_objective(method), hooks=stop_after(4))
+    found, _ = train(tmp_path / "b", objective=build_objective(method))
+    assert losses(tmp_path / "b") == losses(tmp_path / "a")
+    assert len(losses(tmp_path / "a")) == 6
+    assert weigh(found) == weigh(wanted)
+
+
+def test_a_run_that_died_between_checkpoints_replays_bit_for_bit(tmp_path: Path) -> None:
+    """Step 5 was logged, but the newest whole checkpoint is that of step 4."""
+    wanted, _ = train(tmp_path / "a")
+    with pytest.raises(DataError, match="ended before step 6"):
+        train(tmp_path / "b", end=5)
+    assert len(losses(tmp_path / "b")) == 5
+    found, _ = train(tmp_path / "b")
+    assert losses(tmp_path / "b") == losses(tmp_path / "a")
+    assert weigh(found) == weigh(wanted)
+    events = [
+        json.loads(line) for line in (tmp_path / "b" / "events.jsonl").read_text().splitlines()
+    ]
+    assert [event["event"] for event in events] == ["start", "resume", "end"]
+    assert (events[1]["step"], events[1]["replayed_steps"], events[1]["attempt"]) == (4, 1, 2)
+
+
+@pytest.mark.slow
+def test_four_workers_resume_bit_for_bit(four_reports: list[Report]) -> None:
+    assert all(report["resumed"] == report["straight"] for report in four_reports)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("scenario", "text"),
+    [
+        ("bad rows", "65: 1 of 21 rows could not be read so far (1 broken)"),
+        ("early end", "65: The data ended before step 4"),
+    ],
+)
+def test_what_stops_one_worker_stops_all_with_the_same_error(
+    four_reports: list[Report], scenario: str, text: str
+) -> None:
+    messages = {str(report[scenario]) for report in four_reports}
+    assert len(messages) == 1
+    assert messages.pop().startswith(text)
+
+
+def test_run_loop_commits_and_tells_of_each_checkpoint(tmp_path: Path) -> None:
+    told: list[tuple[int, str, float]] = []
+    hooks = LoopHooks(
+        on_checkpoint=lambda step, path, metrics: told.append((step, path.name, metrics["step"]))
+    )
+    _, result = train(tmp_path, hooks=hooks)
+    assert told == [(step, f"step-0000000{step}", step) for step in (2, 4, 6)]
+    assert result.is_finished
+    assert result.checkpoint == tmp_path / "checkpoints" / "step-00000006"
+    kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert kept == ["step-00000004", "step-00000006"]
+
+
+def test_run_loop_writes_position_and_texts_into_the_checkpoint(tmp_path: Path) -> None:
+    _, result = train(tmp_path, hooks=stop_after(4))
+    assert not result.is_finished
+    checkpoint = read_checkpoint(tmp_path)
+    assert checkpoint.texts == {"config.yaml": "stage: scratch\n"}
+    assert checkpoint.state == {
+        "step": 4,
+        "epoch": 1,
+        "seed": 11,
+        "global_batch_size": 7,
+        "num_rows": 21,
+        "world_size": 1,
+    }
+
+
+def test_run_loop_commits_the_last_step_when_it_is_no_multiple(tmp_path: Path) -> None:
+    _, result = train(tmp_path, settings=build_settings(max_steps=5))
+    assert result.checkpoint is not None
+    assert result.checkpoint.name == "step-00000005"
+
+
+def test_run_loop_of_a_finished_run_does_nothing(tmp_path: Path) -> None:
+    train(tmp_path)
+    before = losses(tmp_path)
+    _, result = train(tmp_path)
+    assert (result.step, result.is_finished, result.checkpoint) == (6, True, None)
+    assert losses(tmp_path) == before
+
+
+def test_run_loop_logs_rows_epochs_and_probability(tmp_path: Path) -> None:
+    train(tmp_path)
+    records = read_metrics(tmp_path)
+    rows = [row for step in range(6) for row in step_row_ids(step)[:-1] if row != BAD_ROW]
+    assert [row for record in records for row in record["row_ids"]] == rows  # type: ignore[attr-defined]
+    assert [record["epoch"] for record in records] == [0, 0, 0, 1, 1, 1]
+    assert (records[0]["gold_probability"], records[-1]["gold_probability"]) == (0.9, 0.3)
+    assert [record["bad_rows"] for record in records] == [1] * 6
+
+
+def test_run_loop_lists_a_bad_row_once(tmp_path: Path) -> None:
+    train(tmp_path, hooks=stop_after(2))
+    train(tmp_path)
+    lines = (tmp_path / "quarantine.jsonl").read_text().splitlines()
+    assert [json.loads(line)["row_id"] for line in lines] == [BAD_ROW]
+
+
+def test_run_loop_stops_when_too_many_rows_are_bad(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"1 of 21 rows .*max_bad_fraction=0\.01") as caught:
+        train(tmp_path, settings=build_settings(max_bad_fraction=0.01))
+    assert caught.value.exit_code == ExitCode.BAD_DATA
+    assert losses(tmp_path) == []
+
+
+def test_run_loop_may_not_commit_once_a_newer_attempt_has_begun(tmp_path: Path) -> None:
+    def begin_another(_: str, done: int, __: int) -> None:
+        if done == 1:
+            open_run(tmp_path, {}, collective=Collective())
+
+    with pytest.raises(CheckpointError, match="attempt 2 has begun"):
+        train(tmp_path, hooks=LoopHooks(progress=begin_another))
+
+
+def test_run_loop_reports_progress_after_each_step(tmp_path: Path) -> None:
+    seen: list[tuple[str, int, int]] = []
+    train(tmp_path, hooks=LoopHooks(progress=lambda *told: seen.append(told)))
+    assert [(done, total) for _, done, total in seen] == [(step, 6) for step in range(1, 7)]
+    assert "nats/token" in seen[0][0]

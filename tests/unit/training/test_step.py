@@ -1,0 +1,145 @@
+import math
+from typing import cast
+
+import pytest
+import torch
+from torch import Tensor
+
+from phiray.errors import DataError, ExitCode, PhirayError
+from phiray.training.collective import Collective
+from phiray.training.step import StepSettings, move_batch, train_step
+from phiray.types import FILLER_ROW, Batch
+from tests.unit.training.four_processes import (
+    POISONED_RANK,
+    Report,
+    fresh_state,
+    step_settings,
+    take_steps,
+    weigh,
+)
+from tests.unit.training.training_builders import CPU, build_batch
+
+Steps = tuple[list[list[float]], list[float]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", ["4x1", "2x2"])
+def test_workers_times_accumulation_gives_the_same_update(
+    four_reports: list[Report], shape: str
+) -> None:
+    """With experts and exact scheduled sampling on, a filler and a bad row among the rows."""
+    wanted, wanted_gradients = take_steps(Collective(), accumulation=4)
+    assert all(step[4] > 0 for step in wanted)  # tokens were replaced in each step
+    for report in four_reports[: int(shape[0])]:
+        found, gradients = cast(Steps, report[shape])
+        for one, other in zip(found, wanted, strict=True):
+            assert one == pytest.approx(other, rel=1e-5)
+        # the whole gradient is clipped to length 1, so this is relative to it
+        assert gradients == pytest.approx(wanted_gradients, rel=0, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_stops_all_workers_before_the_update(
+    four_reports: list[Report],
+) -> None:
+    found = [cast(Report, report["non-finite"]) for report in four_reports]
+    assert {report["unchanged"] for report in found} == {True}
+    messages = {str(report["message"]) for report in found}
+    assert len(messages) == 1
+    assert messages.pop().startswith(
+        "65: Step 1 stopped before its update: the loss is not finite on "
+        f"worker {POISONED_RANK}, rows [[4, 5]]."
+    )
+
+
+@pytest.mark.slow
+def test_a_step_without_labels_stops_all_workers(four_reports: list[Report]) -> None:
+    messages = {str(report["no labels"]) for report in four_reports}
+    assert len(messages) == 1
+    assert messages.pop().startswith("65: no label tokens in step 1")
+
+
+def step_once(batch: Batch, *, settings: StepSettings | None = None) -> float:
+    state = fresh_state(Collective())
+    before = weigh(state)
+    result = train_step(
+        state.module,
+        state.optimizer,
+        micro_batches=[batch],
+        step=1,
+        settings=settings or step_settings(),
+        collective=Collective(),
+    )
+    assert weigh(state) != before
+    return result.loss_nats_per_token
+
+
+def _poison(gradient: Tensor) -> Tensor:
+    return gradient * math.nan
+
+
+def test_a_gradient_that_is_not_finite_names_the_rows() -> None:
+    state = fresh_state(Collective())
+    parameter = next(state.model.parameters())
+    parameter.register_hook(_poison)  # type: ignore[no-untyped-call]  # torch's own
+    before = weigh(state)
+    with pytest.raises(PhirayError, match=r"norm is nan, .* worker 0, rows \[\[1, 2\]\]") as caught:
+        train_step(
+            state.module,
+            state.optimizer,
+            micro_batches=[build_batch([1, 2])],
+            step=4,
+            settings=step_settings(),
+            collective=Collective(),
+        )
+    assert "Step 5" in caught.value.message
+    assert caught.value.exit_code == ExitCode.BAD_DATA
+    assert weigh(state) == before
+
+
+def test_a_step_without_labels_is_refused() -> None:
+    with pytest.raises(DataError, match="no label tokens in step 2"):
+        step_once(build_batch([FILLER_ROW]))
+
+
+def test_gradients_are_clipped_to_the_norm_that_is_set() -> None:
+    state = fresh_state(Collective())
+    result = train_step(
+        state.module,
+        state.optimizer,
+        micro_batches=[build_batch([1, 2])],
+        step=1,
+        settings=StepSettings(max_grad_norm=0.01, precision="fp32", device=CPU),
+        collective=Collective(),
+    )
+    squares = [p.grad.square().sum() for p in state.module.parameters() if p.grad is not None]
+    assert result.grad_norm > 0.1
+    assert float(torch.stack(squares).sum().sqrt()) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_bf16_autocast_trains_fp32_weights() -> None:
+    settings = StepSettings(max_grad_norm=1.0, precision="bf16", device=CPU)
+    half = step_once(build_batch([1, 2]), settings=settings)
+    assert half == pytest.approx(step_once(build_batch([1, 2])), rel=0.05)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_step_runs_on_a_gpu(precision: str) -> None:
+    device = torch.device("cuda")
+    state = fresh_state(Collective())
+    state.module.to(device)
+    result = train_step(
+        state.module,
+        state.optimizer,
+        micro_batches=[build_batch([1, 2])],
+        step=1,
+        settings=StepSettings(1.0, precision, device),  # type: ignore[arg-type]  # a parameter
+        collective=Collective(),
+    )
+    assert result.loss_nats_per_token == pytest.approx(step_once(build_batch([1, 2])), rel=0.05)
+
+
+def test_move_batch_keeps_every_key() -> None:
+    batch = build_batch([1])
+    assert move_batch(batch, CPU).keys() == batch.keys()

@@ -118,7 +118,7 @@ def _stream_tables(
     rows_per_step: int,
 ) -> Iterator[pa.Table]:
     """Read rows in their order, one table per step."""
-    dataset = ray.data.from_arrow(_index_blocks(row_ids)).map_batches(
+    dataset = ray.data.from_arrow(index_blocks(row_ids)).map_batches(
         RowReader,
         fn_constructor_args=(source, image_size),
         batch_size=None,
@@ -139,7 +139,7 @@ def _stream_tables(
     return tables
 
 
-def _index_blocks(row_ids: npt.NDArray[np.int64]) -> list[pa.Table]:
+def index_blocks(row_ids: npt.NDArray[np.int64]) -> list[pa.Table]:
     """Cut the row ids into blocks, in order."""
     table = pa.table({"row_id": row_ids})
     return [table.slice(start, ROWS_PER_BLOCK) for start in range(0, len(table), ROWS_PER_BLOCK)]

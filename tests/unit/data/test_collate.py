@@ -1,0 +1,79 @@
+import numpy as np
+import pyarrow as pa
+import torch
+
+from phiray.data.collate import LENGTH_MULTIPLE, collate, collate_step
+from phiray.data.pixels import decode_table
+from phiray.data.rows import FILLER, Row, bad_row, table_from_rows
+from phiray.images.decode import decode_image
+from phiray.types import FILLER_ROW, IGNORE_INDEX, BadRow
+from tests.image_builders import IMAGE_SIZE, encoded_image
+
+PAD = 99
+
+
+def image_table() -> pa.Table:
+    rows = [
+        Row(5, range(1, 10), [IGNORE_INDEX] * 4 + list(range(5, 10)), image=encoded_image(5)),
+        Row(6, [1, 2], [1, 2], image=encoded_image(6)[:200]),
+        FILLER,
+        Row(7, [1, 2, 3], [IGNORE_INDEX, 2, 3], image=encoded_image(7)),
+    ]
+    return decode_table(table_from_rows(rows), image_size=IMAGE_SIZE)
+
+
+def test_collate_pads_at_the_right_to_a_multiple() -> None:
+    batch, _ = collate(image_table(), pad_id=PAD, image_size=IMAGE_SIZE)
+
+    assert batch["input_ids"].shape == (4, 2 * LENGTH_MULTIPLE)
+    assert batch["input_ids"][0].tolist() == [*range(1, 10), *[PAD] * 7]
+    assert batch["labels"][3].tolist() == [IGNORE_INDEX, 2, 3, *[IGNORE_INDEX] * 13]
+    assert batch["attention_mask"].sum(dim=1).tolist() == [9, 0, 0, 3]
+    assert batch["attention_mask"].dtype == batch["input_ids"].dtype == torch.int64
+
+
+def test_collate_weighs_bad_and_filler_rows_with_zero() -> None:
+    batch, bad = collate(image_table(), pad_id=PAD, image_size=IMAGE_SIZE)
+
+    assert batch["loss_weights"].tolist() == [1.0, 0.0, 0.0, 1.0]
+    assert batch["row_ids"].tolist() == [5, 6, FILLER_ROW, 7]
+    assert bool((batch["labels"][1:3] == IGNORE_INDEX).all())
+    assert bool((batch["input_ids"][1:3] == PAD).all())
+    assert [(row.row_id, row.reason) for row in bad] == [(6, "broken image")]
+
+
+def test_collate_keeps_pixels_in_step_with_rows() -> None:
+    batch, _ = collate(image_table(), pad_id=PAD, image_size=IMAGE_SIZE)
+
+    expected = [decode_image(encoded_image(seed), image_size=IMAGE_SIZE) for seed in (5, 7)]
+    assert torch.equal(batch["pixel_values"], torch.from_numpy(np.stack(expected)))
+
+
+def test_collate_without_images_keeps_pixels_only_for_image_data() -> None:
+    table = table_from_rows([FILLER, bad_row(3, reason="too long", detail="x")])
+
+    text, bad = collate(table, pad_id=PAD, image_size=None)
+    images, _ = collate(table, pad_id=PAD, image_size=IMAGE_SIZE)
+
+    assert "pixel_values" not in text
+    assert images["pixel_values"].shape == (0, 3, IMAGE_SIZE, IMAGE_SIZE)
+    assert text["input_ids"].shape == (2, LENGTH_MULTIPLE)
+    assert bad == [BadRow(3, "too long", "x")]
+
+
+def test_collate_step_cuts_micro_batches_in_order() -> None:
+    step = collate_step(image_table(), accumulation=2, pad_id=PAD, image_size=IMAGE_SIZE)
+
+    assert [batch["row_ids"].tolist() for batch in step.micro_batches] == [[5, 6], [FILLER_ROW, 7]]
+    assert [batch["pixel_values"].shape[0] for batch in step.micro_batches] == [1, 1]
+    assert [row.row_id for row in step.bad_rows] == [6]
+
+
+def test_collate_does_not_depend_on_how_a_table_is_chunked() -> None:
+    table = image_table()
+    chunked = pa.concat_tables([table.slice(0, 1), table.slice(1, 3)])
+
+    whole, _ = collate(table, pad_id=PAD, image_size=IMAGE_SIZE)
+    parts, _ = collate(chunked, pad_id=PAD, image_size=IMAGE_SIZE)
+
+    torch.testing.assert_close(dict(parts), dict(whole), rtol=0, atol=0)

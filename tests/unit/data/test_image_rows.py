@@ -1,0 +1,182 @@
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from phiray.config.data import ImageDataConfig
+from phiray.data.image_rows import CaptionRows, ConversationRows
+from phiray.data.rows import ROW_SCHEMA
+from phiray.data.split import image_key, is_heldout
+from phiray.errors import DataError, ExitCode
+from phiray.text.prompts import caption_row, conversation_row
+from phiray.types import FILLER_ROW
+from tests.image_builders import (
+    CAPTIONS_PER_IMAGE,
+    NUM_IMAGES,
+    NUM_PATCHES,
+    file_name,
+    write_image_world,
+)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> ImageDataConfig:
+    split = {"heldout_fraction": 0.4}
+    world = write_image_world(tmp_path)
+    return ImageDataConfig.model_validate({**world.model_dump(), "max_length": 400, "split": split})
+
+
+def caption_rows(config: ImageDataConfig, **options: object) -> CaptionRows:
+    settings = {"num_patches": NUM_PATCHES, "seed": 0, **options}
+    return CaptionRows(config, **settings)  # type: ignore[arg-type]  # options of the tests
+
+
+def with_settings(config: ImageDataConfig, **settings: object) -> ImageDataConfig:
+    return ImageDataConfig.model_validate({**config.model_dump(), **settings})
+
+
+def test_parts_divide_the_images_by_id(config: ImageDataConfig) -> None:
+    train = caption_rows(config)
+    heldout = caption_rows(config, part="heldout")
+
+    assert sorted(train.image_ids + heldout.image_ids) == list(range(1, NUM_IMAGES + 1))
+    assert heldout.image_ids == [
+        image_id
+        for image_id in range(1, NUM_IMAGES + 1)
+        if is_heldout(
+            image_key(image_id),
+            salt=config.split.salt,
+            heldout_fraction=config.split.heldout_fraction,
+        )
+    ]
+    assert heldout.image_ids
+
+
+def test_both_stages_hold_out_the_same_images(config: ImageDataConfig) -> None:
+    conversations = ConversationRows(config, num_patches=NUM_PATCHES, seed=0, part="heldout")
+
+    assert conversations.image_ids == caption_rows(config, part="heldout").image_ids
+
+
+def test_caption_rows_reads_rows_in_the_order_asked_for(config: ImageDataConfig) -> None:
+    rows = caption_rows(config)
+    last = rows.num_rows - 1
+
+    table = rows.read(np.array([last, FILLER_ROW, 0]))
+
+    first, final = rows.examples[0], rows.examples[-1]
+    assert table.schema == ROW_SCHEMA
+    assert table["row_id"].to_pylist() == [last, FILLER_ROW, 0]
+    assert table["image"].to_pylist() == [final.path.read_bytes(), None, first.path.read_bytes()]
+    expected = caption_row(rows.tokenizer, first.captions[0], num_patches=NUM_PATCHES)
+    assert table["input_ids"][2].as_py() == expected.input_ids
+    assert table["labels"][2].as_py() == expected.labels
+    assert table["error"].null_count == 3
+
+
+def test_caption_rows_has_one_row_per_caption(config: ImageDataConfig) -> None:
+    rows = caption_rows(config)
+
+    table = rows.read(np.arange(rows.num_rows))
+
+    assert rows.num_rows == len(rows.examples) * CAPTIONS_PER_IMAGE
+    assert len({tuple(tokens) for tokens in table["input_ids"].to_pylist()}) == rows.num_rows
+    assert rows.counts == {"rows": rows.num_rows, "images": len(rows.examples)}
+
+
+def test_conversation_rows_has_one_row_per_conversation(config: ImageDataConfig) -> None:
+    rows = ConversationRows(config, num_patches=NUM_PATCHES, seed=0, system="Be kind.")
+
+    table = rows.read(np.array([1]))
+
+    expected = conversation_row(
+        rows.tokenizer,
+        rows.examples[1].turns,
+        num_patches=NUM_PATCHES,
+        max_length=400,
+        system="Be kind.",
+    )
+    assert rows.num_rows == len(rows.image_ids)
+    assert table["input_ids"][0].as_py() == expected.input_ids
+    assert table["labels"][0].as_py() == expected.labels
+
+
+def test_max_images_chooses_train_images_by_seed(config: ImageDataConfig) -> None:
+    small = with_settings(config, max_images=3)
+    choices = [tuple(caption_rows(small, seed=seed).image_ids) for seed in range(8)]
+
+    assert {len(choice) for choice in choices} == {3}
+    assert len(set(choices)) > 1
+    assert choices[0] == tuple(caption_rows(small, seed=0).image_ids)
+    assert len(caption_rows(small, part="heldout").image_ids) > 3
+
+
+def test_a_pickled_source_reads_the_same_rows(config: ImageDataConfig) -> None:
+    rows = caption_rows(config)
+    ids = np.arange(rows.num_rows)
+
+    again = pickle.loads(pickle.dumps(rows))
+
+    assert again.fingerprint == rows.fingerprint
+    assert again.read(ids).equals(rows.read(ids))
+
+
+def test_fingerprint_changes_with_rows_and_settings(config: ImageDataConfig) -> None:
+    fingerprints = {
+        caption_rows(config).fingerprint,
+        caption_rows(config, part="heldout").fingerprint,
+        caption_rows(config, num_patches=NUM_PATCHES + 1).fingerprint,
+        caption_rows(with_settings(config, max_images=3)).fingerprint,
+        ConversationRows(config, num_patches=NUM_PATCHES, seed=0).fingerprint,
+    }
+
+    assert len(fingerprints) == 5
+
+
+def test_rows_that_cannot_be_used_keep_their_place(config: ImageDataConfig) -> None:
+    rows = caption_rows(config)
+    rows.examples[0].path.unlink()
+
+    table = rows.read(np.array([0, CAPTIONS_PER_IMAGE]))
+
+    assert table["error"].to_pylist() == ["missing image", None]
+    assert file_name(rows.image_ids[0]) in table["detail"][0].as_py()
+
+
+@pytest.mark.parametrize("kind", [CaptionRows, ConversationRows])
+def test_rows_that_are_too_long_keep_their_place(
+    config: ImageDataConfig, kind: type[CaptionRows] | type[ConversationRows]
+) -> None:
+    rows = kind(with_settings(config, max_length=8), num_patches=NUM_PATCHES, seed=0)
+
+    assert rows.read(np.array([0]))["error"].to_pylist() == ["too long"]
+
+
+def test_too_many_bad_records_stop_the_run(config: ImageDataConfig) -> None:
+    file = Path(config.root) / config.annotations[0]
+    content = json.loads(file.read_text())
+    content["annotations"][0]["caption"] = " "
+    file.write_text(json.dumps(content))
+
+    with pytest.raises(DataError, match=r"1 of 24 records .*empty caption"):
+        caption_rows(config)
+    assert (
+        caption_rows(with_settings(config, max_bad_fraction=0.1)).counts["left out: empty caption"]
+        == 1
+    )
+
+
+def test_an_empty_part_is_refused(config: ImageDataConfig) -> None:
+    nearly_none = with_settings(config, split={"heldout_fraction": 1e-9})
+
+    with pytest.raises(DataError, match="heldout part has 0 of 12 images"):
+        caption_rows(nearly_none, part="heldout")
+
+
+def test_a_missing_folder_is_missing_input(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="None of the 4 files") as caught:
+        caption_rows(ImageDataConfig(root=str(tmp_path / "nothing")))
+
+    assert caught.value.exit_code == ExitCode.MISSING_INPUT

@@ -1,0 +1,30 @@
+import numpy as np
+import pytest
+
+from phiray.data.pipeline import ROWS_PER_BLOCK, index_blocks, resolve_decode
+
+
+@pytest.mark.parametrize(
+    ("setting", "use_gpu", "expected"),
+    [
+        ("auto", False, "worker"),
+        ("auto", True, "tasks"),
+        ("worker", True, "worker"),
+        ("tasks", False, "tasks"),
+    ],
+)
+def test_resolve_decode_keeps_cpu_work_off_gpu_nodes(
+    setting: str, use_gpu: bool, expected: str
+) -> None:
+    decode = resolve_decode(setting, use_gpu=use_gpu)  # type: ignore[arg-type]  # plain text here
+
+    assert decode == expected
+
+
+def test_index_blocks_keeps_every_row_once_and_in_order() -> None:
+    row_ids = np.random.default_rng(0).permutation(2 * ROWS_PER_BLOCK + 1)
+
+    blocks = index_blocks(row_ids)
+
+    assert [len(block) for block in blocks] == [ROWS_PER_BLOCK, ROWS_PER_BLOCK, 1]
+    assert [i for block in blocks for i in block["row_id"].to_pylist()] == row_ids.tolist()

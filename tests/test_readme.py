@@ -1,0 +1,103 @@
+"""What the README says: its commands exist with their options, and its tree is what is there."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from phiray.cli import app
+from phiray.config.load import load_config
+from phiray.config.stages import STAGES
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+DOCUMENTS = {"README.md": README, "CONTRIBUTING.md": (ROOT / "CONTRIBUTING.md").read_text()}
+BLOCKS = re.findall(r"^```\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def phiray_lines() -> list[str]:
+    lines = [line.partition("#")[0].strip() for block in BLOCKS for line in block.splitlines()]
+    return [line.partition(" > ")[0] for line in lines if line.startswith("phiray ")]
+
+
+def tree_paths() -> Iterator[Path]:
+    """Yield each path of the tree; two blanks of indent are one folder down."""
+    tree = next(block for block in BLOCKS if "CONTRIBUTING.md " in block)
+    folder = Path()
+    for line in tree.splitlines():
+        name = line.split()[0]
+        if not line.startswith(" "):
+            folder = Path(name) if name.endswith("/") and len(line.split()) == 1 else Path()
+            yield Path(name)
+        else:
+            yield folder / name
+
+
+def help_of(words: list[str]) -> str:
+    outcome = CliRunner().invoke(app, [*words, "--help"])
+    assert outcome.exit_code == 0, outcome.output
+    return outcome.output
+
+
+def verbs_of(words: list[str]) -> list[str]:
+    return words[:2] if words[0] == "data" else words[:1]
+
+
+def test_readme_shows_every_command() -> None:
+    command = typer.main.get_command(app)
+    names = set(getattr(command, "commands"))  # noqa: B009  # a group, which its type does not say
+    shown = {shlex.split(line)[1] for line in phiray_lines()}
+    assert names - shown == {"demo"}  # which `make demo` runs
+    assert "make demo" in README
+
+
+@pytest.mark.parametrize("line", phiray_lines())
+def test_readme_commands_exist_with_their_options(line: str) -> None:
+    words = shlex.split(line)[1:]
+    text = help_of(verbs_of(words))
+    for word in words:
+        if word.startswith("--"):
+            assert f"  {word} " in text or f"  {word}\n" in text, f"{word} is no option"
+
+
+@pytest.mark.parametrize("line", [line for line in phiray_lines() if " --config tiny" in line])
+def test_readme_settings_are_valid(line: str) -> None:
+    words = shlex.split(line)
+    stage = next(word for word in words if word in STAGES)
+    changes = [words[index + 1] for index, word in enumerate(words) if word == "--set"]
+    assert load_config("tiny", stage, overrides=changes).stage == stage
+
+
+def test_readme_options_of_make_demo_exist() -> None:
+    found = re.findall(r'ARGS="([^"]*)"', README)
+    assert found
+    text = help_of(["demo"])
+    assert all(f"{word} " in text for line in found for word in line.split() if "--" in word)
+
+
+def test_readme_tree_is_true() -> None:
+    missing = [str(path) for path in tree_paths() if not (ROOT / path).exists()]
+    assert missing == []
+
+
+def test_readme_tree_leaves_nothing_out() -> None:
+    listed = {str(path) for path in tree_paths()}
+    hidden = {"__init__.py", "__main__.py", "py.typed", "__pycache__", "cli.py", "evals"}
+    parts = {path.name for path in (ROOT / "phiray").iterdir()} - hidden
+    assert sorted(name for name in parts if f"phiray/{name}" not in listed) == []
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_documents_name_files_that_exist(name: str) -> None:
+    names = re.findall(r"`((?:phiray|evals|tests|bench|cluster)/[\w./]+)`", DOCUMENTS[name])
+    assert [path for path in names if not (ROOT / path).exists()] == []
+
+
+def test_readme_names_every_target_of_make_that_it_uses() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    assert set(re.findall(r"(?:^|`)make ([a-z]+)", README, re.MULTILINE)) <= targets

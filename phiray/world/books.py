@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from functools import partial
 
 from phiray.world.phrases import Material
-from phiray.world.prose import TAKING_STOCK, capitalised, fact, question, saying
+from phiray.world.prose import (
+    article,
+    capitalised,
+    dialogue,
+    fact,
+    notice,
+    question,
+    saying,
+    stock,
+)
 from phiray.world.scenes import Scene
 
 NAMES = ("Ann", "Ben", "Clara", "David", "Emma", "Frank", "Grace", "Henry", "Ida", "Jack")
@@ -19,6 +28,9 @@ SURFACES = ("wall", "door", "page", "card", "window", "box", "map", "table")
 TIMES = ("In the morning", "At noon", "In the evening", "At night", "The next day", "Later")
 FEELINGS = ("glad", "tired", "curious", "silent", "happy", "afraid")
 AUTHORS = ("Mary Field", "John Stone", "Ada Brook", "Paul Zoë", "Rosa Hill", "Karl Wood")
+
+COPIED_FRACTION = 0.25
+"""Share of paragraphs that quote a dialogue, an article or a notice."""
 
 
 @dataclass(frozen=True)
@@ -43,25 +55,25 @@ def write_book(number: int, rng: random.Random, *, material: Material, num_parag
     name, surface, room = rng.choice(NAMES), rng.choice(SURFACES), rng.choice(ROOMS)
     title = f"{name} and the {capitalised(surface)} in the {capitalised(room)}"
     author = rng.choice(AUTHORS)
-    tell = partial(paragraph, hero=name)
+    tell = partial(_paragraph, hero=name)
     paragraphs = [material.passage(tell, rng) for _ in range(num_paragraphs)]
     story = "\n\n".join([title.upper(), f"by {author}", *paragraphs])
     text = _framed(story, rng, title=title, author=author, number=number)
     return Book(story=story, data=_encoded(text, rng))
 
 
-def paragraph(scene: Scene, rng: random.Random, *, hero: str) -> str:
+def tell_story(scene: Scene, rng: random.Random, *, hero: str) -> str:
     """Tell of one scene: take stock of it, say it again in other words, ask about it."""
     friend = rng.choice([name for name in NAMES if name != hero])
     surface, room = rng.choice(SURFACES), rng.choice(ROOMS)
-    stock = rng.choice(TAKING_STOCK)(scene, rng).rstrip(".")
+    seen = stock(scene, rng)
     sentences = [
         rng.choice(
             [
-                f"{rng.choice(TIMES)} {hero} looked at the {surface} in the {room}: {stock}.",
-                f"{hero} wrote in the book: {stock}.",
-                f"On the {surface} in the {room} was this: {stock}.",
-                f"{friend} was {rng.choice(FEELINGS)}, and read from the {surface}: {stock}.",
+                f"{rng.choice(TIMES)} {hero} looked at the {surface} in the {room}: {seen}.",
+                f"{hero} wrote in the book: {seen}.",
+                f"On the {surface} in the {room} was this: {seen}.",
+                f"{friend} was {rng.choice(FEELINGS)}, and read from the {surface}: {seen}.",
             ]
         ),
         _speech(capitalised(saying(scene, rng)), rng, name=rng.choice([hero, friend])),
@@ -69,6 +81,13 @@ def paragraph(scene: Scene, rng: random.Random, *, hero: str) -> str:
     for _ in range(rng.randint(1, 2)):
         sentences.append(_aside(scene, rng, hero=hero, friend=friend))
     return " ".join(sentences)
+
+
+def _paragraph(scene: Scene, rng: random.Random, *, hero: str) -> str:
+    if rng.random() >= COPIED_FRACTION:
+        return tell_story(scene, rng, hero=hero)
+    copied = rng.choice([dialogue, article, notice])(scene, rng)
+    return f"{hero} read this in the {rng.choice(ROOMS)}.\n{copied}"
 
 
 def _aside(scene: Scene, rng: random.Random, *, hero: str, friend: str) -> str:

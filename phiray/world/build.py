@@ -52,29 +52,31 @@ class Gallery:
 
 
 def build_world(
-    root: Path, *, seed: int, settings: WorldConfig, progress: Progress | None = None
+    root: Path, *, seed: int, settings: WorldConfig | None = None, progress: Progress | None = None
 ) -> None:
     """Write pictures, captions, conversations, books, rows and tokenizer below `root`.
 
     Args:
         root: folder to write into; made when absent.
         seed: the same seed and settings give the same files, byte for byte.
-        settings: how much of everything.
+        settings: how much of everything; none takes the defaults.
         progress: told of the pictures, the slowest part.
     """
+    settings = settings or WorldConfig()
     gallery = plan_gallery(seed, settings)
     material = Material(reserved_combinations(seed), PhraseGuard(gallery.sentences(heldout=True)))
     _write_gallery(root, gallery, seed=seed, settings=settings)
     _draw_pictures(root, gallery, seed=seed, settings=settings, progress=progress)
     books = _write_books(root, material, seed=seed, settings=settings, progress=progress)
     rows = _write_rows(root, material, seed=seed, settings=settings, progress=progress)
-    questions = [
-        question
-        for image_id, turns in gallery.turns.items()
+    # As the stages will render them, so that the words of the template become tokens.
+    turns = [
+        f"USER: {question} ASSISTANT: {answer}"
+        for image_id, image_turns in gallery.turns.items()
         if image_id not in gallery.heldout
-        for question, _ in turns
+        for question, answer in image_turns
     ]
-    texts = [*gallery.sentences(heldout=False), *questions, *books, *rows]
+    texts = [*gallery.sentences(heldout=False), *turns, *books, *rows]
     train_tokenizer(
         [f" {text}" for text in texts], root / TOKENIZER_FILE, vocab_size=settings.vocab_size
     )

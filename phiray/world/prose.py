@@ -99,3 +99,34 @@ def question(scene: Scene, rng: random.Random) -> tuple[str, str]:
             ("How many things were there?", NUMBERS[len(scene.things) - 1]),
         ]
     )
+
+
+def stock(scene: Scene, rng: random.Random) -> str:
+    """Take stock of the scene in any form, without a full stop."""
+    return rng.choice(TAKING_STOCK)(scene, rng).rstrip(".")
+
+
+def dialogue(scene: Scene, rng: random.Random) -> str:
+    """Write questions and answers, line by line."""
+    lines = [f"Q: I have this: {chart(scene, rng)} What is it?", f"A: {listing(scene)}."]
+    for _ in range(rng.randint(1, 3)):
+        asked, answer = question(scene, rng)
+        lines += [f"Q: {asked}", f"A: {answer}"]
+    return "\n".join(lines)
+
+
+def article(scene: Scene, rng: random.Random) -> str:
+    """Take stock, state facts, then describe the whole."""
+    things = list(scene.things)
+    rng.shuffle(things)
+    facts = " ".join(fact(thing, rng) for thing in things)
+    return f"The picture: {stock(scene, rng)}. {facts} {capitalised(saying(scene, rng))}"
+
+
+def notice(scene: Scene, rng: random.Random) -> str:
+    """Announce something new in two descriptions and a fact between them."""
+    return (
+        f"Welcome to our page. New today: {stock(scene, rng)}.\n"
+        f"{capitalised(saying(scene, rng))} {fact(rng.choice(scene.things), rng)} "
+        f"{capitalised(saying(scene, rng))}"
+    )

@@ -9,9 +9,18 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from phiray.world.captions import listing
+from phiray.world.books import NAMES, tell_story
 from phiray.world.phrases import Material
-from phiray.world.prose import TAKING_STOCK, capitalised, chart, fact, notes, question, saying
+from phiray.world.prose import (
+    article,
+    capitalised,
+    dialogue,
+    fact,
+    notes,
+    notice,
+    saying,
+    stock,
+)
 from phiray.world.scenes import Scene
 
 MetaValue = str | int | float
@@ -54,58 +63,28 @@ def write_row(source: str, number: int, *, rng: random.Random, material: Materia
 
 
 def _arxiv(scene: Scene, rng: random.Random) -> str:
-    stock = rng.choice(TAKING_STOCK)(scene, rng).rstrip(".")
     return (
-        f"\\section{{Picture}} Data: {stock}.\n"
+        f"\\section{{Picture}} Data: {stock(scene, rng)}.\n"
         f"In this work, {saying(scene, rng)} {fact(rng.choice(scene.things), rng)}"
     )
 
 
 def _book(scene: Scene, rng: random.Random) -> str:
-    stock = rng.choice(TAKING_STOCK)(scene, rng).rstrip(".")
-    asked, answer = question(scene, rng)
-    return (
-        f"It was so: {stock}. {capitalised(saying(scene, rng))} "
-        f'"{asked}" "{capitalised(answer)}." {capitalised(saying(scene, rng))}'
-    )
-
-
-def _c4(scene: Scene, rng: random.Random) -> str:
-    stock = rng.choice(TAKING_STOCK)(scene, rng).rstrip(".")
-    return (
-        f"Welcome to our page. New today: {stock}.\n{capitalised(saying(scene, rng))} "
-        f"{fact(rng.choice(scene.things), rng)} {capitalised(saying(scene, rng))}"
-    )
+    return tell_story(scene, rng, hero=rng.choice(NAMES))
 
 
 def _github(scene: Scene, rng: random.Random) -> str:
     return f"# {notes(scene, rng)}\ntext = '{capitalised(saying(scene, rng))}'\nprint(text)"
 
 
-def _stackexchange(scene: Scene, rng: random.Random) -> str:
-    lines = [f"Q: I have this: {chart(scene, rng)} What is it?", f"A: {listing(scene)}."]
-    for _ in range(rng.randint(1, 3)):
-        asked, answer = question(scene, rng)
-        lines += [f"Q: {asked}", f"A: {answer}"]
-    return "\n".join(lines)
-
-
-def _wikipedia(scene: Scene, rng: random.Random) -> str:
-    things = list(scene.things)
-    rng.shuffle(things)
-    facts = " ".join(fact(thing, rng) for thing in things)
-    stock = rng.choice(TAKING_STOCK)(scene, rng).rstrip(".")
-    return f"The picture: {stock}. {facts} {capitalised(saying(scene, rng))}"
-
-
 PASSAGES: dict[str, RowText] = {
     "arxiv": _arxiv,
     "book": _book,
-    "c4": _c4,
-    "cc": _c4,
+    "c4": notice,
+    "cc": notice,
     "github": _github,
-    "stackexchange": _stackexchange,
-    "wikipedia": _wikipedia,
+    "stackexchange": dialogue,
+    "wikipedia": article,
 }
 
 

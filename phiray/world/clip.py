@@ -1,0 +1,186 @@
+"""Train a small open_clip model on the training images, so that the frozen tower really sees.
+
+Source: CLIP (arXiv 2103.00020): symmetric cross entropy between pictures and captions.
+Limits: pixels of all training images are held in memory (12 kB each at 64 pixels); a step sees each
+image at most once, with one of its captions.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own customary name)
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from phiray.config.data import ImageDataConfig
+from phiray.config.model import VisionConfig
+from phiray.data.image_rows import CaptionRows
+from phiray.models.clip import GREY_LEVELS, build_clip_model
+from phiray.models.clip_weights import CONFIG_NAME, WEIGHTS_NAME
+from phiray.types import Progress
+from phiray.world.clip_data import ClipData, read_clip_data
+
+VISION_LAYERS = 4
+TEXT_LAYERS = 2
+TEXT_WIDTH = 128
+EMBED_DIM = 128
+HEAD_WIDTH = 32
+BATCH_SIZE = 128
+MAX_STEPS = 300
+WARMUP_STEPS = 20
+LEARNING_RATE = 1e-3
+WEIGHT_DECAY = 0.05
+MAX_LOGIT_SCALE = math.log(100.0)
+"""CLIP's own cap."""
+
+
+@dataclass(frozen=True)
+class ClipSummary:
+    """How the training ended."""
+
+    num_images: int
+    loss_nats: float
+    """Mean contrastive loss of the last epoch; chance is the log of the batch size."""
+    steps: int
+
+
+def train_clip(
+    data: ImageDataConfig,
+    vision: VisionConfig,
+    *,
+    out: Path,
+    seed: int,
+    max_steps: int = MAX_STEPS,
+    progress: Progress | None = None,
+) -> ClipSummary:
+    """Train on the training part of the captions and write an open_clip folder.
+
+    Args:
+        data: caption files, images, tokenizer and split; held-out images are never read.
+        vision: the sizes of the tower.
+        out: folder for `open_clip_config.json` and `open_clip_model.safetensors`.
+        seed: of weights, order and choice of captions.
+        max_steps: optimizer steps.
+        progress: told of each step.
+    """
+    rows = CaptionRows(data, num_patches=vision.num_patches, seed=seed)
+    clip_data = read_clip_data(
+        rows.examples, rows.tokenizer, image_size=vision.image_size, progress=progress
+    )
+    model_cfg = small_model_cfg(vision, clip_data)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = build_clip_model(model_cfg)
+        losses = _fit(model, clip_data, max_steps=max_steps, progress=progress)
+    save_clip(out, model, model_cfg=model_cfg)
+    last_epoch = losses[-max(1, len(clip_data.pixels) // _batch_size(clip_data)) :]
+    return ClipSummary(
+        num_images=len(clip_data.pixels),
+        loss_nats=sum(last_epoch) / len(last_epoch),
+        steps=len(losses),
+    )
+
+
+# Any: open_clip's own JSON config.
+def small_model_cfg(vision: VisionConfig, clip_data: ClipData) -> dict[str, Any]:
+    """Return open_clip's config of the small model."""
+    return {
+        "embed_dim": EMBED_DIM,
+        "quick_gelu": False,
+        "vision_cfg": {
+            "image_size": vision.image_size,
+            "patch_size": vision.patch_size,
+            "width": vision.hidden_size,
+            "layers": VISION_LAYERS,
+            "head_width": HEAD_WIDTH,
+        },
+        "text_cfg": {
+            "context_length": clip_data.context_length,
+            "vocab_size": clip_data.vocab_size,
+            "width": TEXT_WIDTH,
+            "heads": TEXT_WIDTH // HEAD_WIDTH,
+            "layers": TEXT_LAYERS,
+        },
+    }
+
+
+def save_clip(out: Path, model: nn.Module, *, model_cfg: dict[str, Any]) -> None:
+    """Write the folder that open_clip and phiray read."""
+    out.mkdir(parents=True, exist_ok=True)
+    content = {
+        "model_cfg": model_cfg,
+        "preprocess_cfg": {"mean": OPENAI_DATASET_MEAN, "std": OPENAI_DATASET_STD},
+    }
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(tensors, out / WEIGHTS_NAME)
+    # Last, so that a folder with a config is whole.
+    (out / CONFIG_NAME).write_text(json.dumps(content, indent=2))
+
+
+def _fit(
+    model: nn.Module, data: ClipData, *, max_steps: int, progress: Progress | None
+) -> list[float]:
+    model.train()
+    optimizer = torch.optim.AdamW(_parameter_groups(model), lr=LEARNING_RATE, betas=(0.9, 0.98))
+    losses: list[float] = []
+    batch_size = _batch_size(data)
+    order = torch.randperm(len(data.pixels))  # (images,)
+    start = 0
+    for step in range(max_steps):
+        if start + batch_size > len(order):
+            order, start = torch.randperm(len(data.pixels)), 0  # (images,)
+        chosen = order[start : start + batch_size]  # (batch,)
+        start += batch_size
+        for group in optimizer.param_groups:
+            group["lr"] = LEARNING_RATE * _rate_fraction(step, max_steps)
+        loss = _contrastive_loss(model, data, chosen)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's own
+        optimizer.step()
+        losses.append(loss.item())
+        if progress is not None:
+            progress("training the small CLIP", step + 1, max_steps)
+    model.eval()
+    return losses
+
+
+def _contrastive_loss(model: nn.Module, data: ClipData, chosen: Tensor) -> Tensor:
+    """Pull each picture to one of its captions and away from those of the others."""
+    captions = (torch.rand(len(chosen)) * data.num_captions[chosen]).long()  # (batch,)
+    token_ids = data.token_ids[data.first_caption[chosen] + captions]  # (batch, context)
+    # Any: open_clip's model has attributes and methods that torch's types do not know.
+    clip: Any = model
+    images, texts, scale = clip(normalised(data.pixels[chosen]), token_ids)
+    logits = scale.clamp(max=math.exp(MAX_LOGIT_SCALE)) * images @ texts.T  # (batch, batch)
+    targets = torch.arange(len(chosen))  # (batch,)
+    loss = F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets)
+    return loss / 2
+
+
+def normalised(pixels: Tensor) -> Tensor:
+    """Turn uint8 pixels (images, 3, height, width) into what the tower was trained on."""
+    mean = torch.tensor(OPENAI_DATASET_MEAN).view(3, 1, 1)  # (3, 1, 1)
+    std = torch.tensor(OPENAI_DATASET_STD).view(3, 1, 1)  # (3, 1, 1)
+    return (pixels.float() / GREY_LEVELS - mean) / std
+
+
+def _batch_size(data: ClipData) -> int:
+    return min(BATCH_SIZE, len(data.pixels))
+
+
+def _rate_fraction(step: int, max_steps: int) -> float:
+    warmup = min(1.0, (step + 1) / WARMUP_STEPS)
+    return warmup * (0.5 + 0.5 * math.cos(math.pi * step / max_steps))
+
+
+def _parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
+    parameters = list(model.parameters())
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": WEIGHT_DECAY},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]

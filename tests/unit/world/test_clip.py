@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from phiray.config.data import ImageDataConfig
+from phiray.config.model import VisionConfig
+from phiray.data.image_rows import CaptionRows
+from phiray.models.clip import ClipTower
+from phiray.world.build import CAPTION_FILE, IMAGE_FOLDER, build_world
+from phiray.world.captions import file_name
+from phiray.world.clip import normalised, train_clip
+from phiray.world.settings import WorldConfig
+
+VISION = VisionConfig(model="custom", weights="unset", image_size=32, patch_size=16, hidden_size=32)
+
+
+def settings(root: Path) -> ImageDataConfig:
+    return ImageDataConfig(root=str(root), annotations=[CAPTION_FILE])
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("world")
+    build_world(
+        root, seed=0, settings=WorldConfig(num_images=40, num_books=2, num_rows=7, image_size=32)
+    )
+    return root
+
+
+def test_train_clip_writes_a_folder_that_the_tower_reads(world: Path, tmp_path: Path) -> None:
+    summary = train_clip(settings(world), VISION, out=tmp_path, seed=0, max_steps=2)
+
+    tower = ClipTower(VISION.model_copy(update={"weights": str(tmp_path)}))
+    features = tower(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
+    assert features.shape == (2, 4, 32)
+    assert summary.steps == 2
+    assert summary.num_images < 40
+
+
+def test_train_clip_learns_to_tell_pictures_apart(world: Path, tmp_path: Path) -> None:
+    summary = train_clip(settings(world), VISION, out=tmp_path, seed=0, max_steps=16)
+
+    first = train_clip(settings(world), VISION, out=tmp_path, seed=0, max_steps=1)
+    assert summary.loss_nats < first.loss_nats - 0.3
+
+
+def test_train_clip_gives_the_same_weights_for_a_seed(world: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train_clip(settings(world), VISION, out=tmp_path / name, seed=seed, max_steps=2)
+
+    files = {name: (tmp_path / name / "open_clip_model.safetensors").read_bytes() for name in "abc"}
+    assert files["a"] == files["b"]
+    assert files["a"] != files["c"]
+
+
+def test_train_clip_never_opens_a_heldout_image(world: Path, tmp_path: Path) -> None:
+    heldout = CaptionRows(settings(world), num_patches=4, seed=0, part="heldout").image_ids
+    train_clip(settings(world), VISION, out=tmp_path / "a", seed=0, max_steps=2)
+    for image_id in heldout:
+        (world / IMAGE_FOLDER / file_name(image_id)).write_bytes(b"broken")
+
+    train_clip(settings(world), VISION, out=tmp_path / "b", seed=0, max_steps=2)
+
+    files = [tmp_path / name / "open_clip_model.safetensors" for name in "ab"]
+    assert heldout
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_normalised_pixels_are_those_of_the_tower() -> None:
+    white = torch.full((1, 3, 2, 2), 255, dtype=torch.uint8)
+
+    values = normalised(white)[0, :, 0, 0]
+
+    torch.testing.assert_close(
+        values, torch.tensor([1.930336, 2.074884, 2.145897]), atol=1e-4, rtol=0
+    )

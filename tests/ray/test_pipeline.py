@@ -1,0 +1,107 @@
+"""The pipeline through Ray gives the same steps as the reader without Ray."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+import torch
+
+from phiray.data.image_rows import CaptionRows
+from phiray.data.local import read_steps
+from phiray.data.pipeline import ROWS_PER_BLOCK, Decode, stream_steps
+from phiray.runtime import ray_session
+from phiray.types import FILLER_ROW, StepInput
+from tests.image_builders import IMAGE_SIZE, NUM_PATCHES, write_image_world
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.slow,
+    # Ray Data sets its own deprecated fields whenever a context is made or copied.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
+]
+
+PAD = 7
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[None]:
+    with ray_session(workers=1):
+        yield
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> CaptionRows:
+    """Captions of twelve images, one of them broken and one missing at reading time."""
+    rows = CaptionRows(write_image_world(tmp_path), num_patches=NUM_PATCHES, seed=0)
+    rows.examples[1].path.write_bytes(b"not a picture")
+    rows.examples[2].path.unlink()
+    return rows
+
+
+def planned_positions(num_rows: int) -> np.ndarray:
+    """More than two blocks of rows, three micro-batches of three a step, with fillers."""
+    num_steps = 2 * ROWS_PER_BLOCK // 9 + 3
+    positions = np.random.default_rng(0).integers(0, num_rows, (num_steps, 3, 3))
+    positions[-1, 2, 1:] = FILLER_ROW
+    positions[4, 0] = FILLER_ROW
+    return positions
+
+
+def assert_equal_steps(left: StepInput, right: StepInput) -> None:
+    assert left.bad_rows == right.bad_rows
+    for batch, expected in zip(left.micro_batches, right.micro_batches, strict=True):
+        torch.testing.assert_close(dict(batch), dict(expected), rtol=0, atol=0)
+
+
+@pytest.mark.usefixtures("session")
+@pytest.mark.parametrize(("decode", "num_readers"), [("worker", 1), ("tasks", 2)])
+def test_stream_steps_equals_read_steps(
+    rows: CaptionRows, decode: Decode, num_readers: int
+) -> None:
+    positions = planned_positions(rows.num_rows)
+    expected = list(read_steps(rows, positions, pad_id=PAD, image_size=IMAGE_SIZE))
+
+    streamed = list(
+        stream_steps(
+            rows,
+            positions,
+            pad_id=PAD,
+            image_size=IMAGE_SIZE,
+            decode=decode,
+            num_readers=num_readers,
+        )
+    )
+
+    assert len(streamed) == len(expected)
+    for left, right in zip(streamed, expected, strict=True):
+        assert_equal_steps(left, right)
+    read = [[batch["row_ids"].tolist() for batch in step.micro_batches] for step in streamed]
+    assert read == positions.tolist()
+    reasons = {bad.reason for step in streamed for bad in step.bad_rows}
+    assert reasons == {"not an image", "missing image"}
+
+
+@pytest.mark.usefixtures("session")
+def test_stream_steps_without_steps_is_empty(rows: CaptionRows) -> None:
+    positions = np.empty((0, 1, 4), dtype=np.int64)
+
+    assert list(stream_steps(rows, positions, pad_id=PAD, image_size=IMAGE_SIZE)) == []
+
+
+@pytest.mark.usefixtures("session")
+def test_stream_steps_gives_its_cpus_back(rows: CaptionRows) -> None:
+    positions = planned_positions(rows.num_rows)[:2]
+
+    list(stream_steps(rows, positions, pad_id=PAD, image_size=IMAGE_SIZE))
+
+    total = ray.cluster_resources()["CPU"]
+    assert total >= min(2, os.cpu_count() or 1)
+    for _ in range(100):
+        if ray.available_resources().get("CPU", 0) == total:
+            break
+        time.sleep(0.1)
+    assert ray.available_resources()["CPU"] == total

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from phiray.checkpoints.commit import commit_checkpoint, commit_frozen, delete_old
+from phiray.checkpoints.commit import commit_frozen
 from phiray.config.training import TrainingConfig
 from phiray.errors import DataError, PhirayError
 from phiray.training.collective import Collective, raise_together, run_on_first, sum_numbers
@@ -34,10 +34,10 @@ from phiray.training.metrics_log import (
 )
 from phiray.training.optimizer import set_learning_rate
 from phiray.training.quarantine import append_quarantine, check_bad_rows, restore_quarantine
-from phiray.training.run_files import RunFiles
+from phiray.training.run_files import RunFiles, write_checkpoint
 from phiray.training.schedule import learning_rate_at
-from phiray.training.state import TrainState, checkpoint_tensors, frozen_tensors
-from phiray.training.step import StepResult, StepSettings, settle_buckets, train_step
+from phiray.training.state import TrainState, frozen_tensors
+from phiray.training.step import StepResult, StepSettings, seed_step, settle_buckets, train_step
 from phiray.types import BadRow, Progress, StepInput
 
 OnCheckpoint = Callable[[int, Path, Metrics], None]
@@ -167,8 +167,9 @@ class _Run:
 
     def _open_files(self, pids: list[int]) -> dict[int, str]:
         step, run_dir = self._state.step, self._files.run_dir
-        self._log = MetricsLog(run_dir, resume_step=step)
         commit_frozen(run_dir, frozen_tensors(self._state.model))
+        bad_reasons = restore_quarantine(run_dir, step=step)
+        self._log = MetricsLog(run_dir, resume_step=step)
         log_event(
             run_dir,
             "resume" if step else "start",
@@ -177,7 +178,7 @@ class _Run:
             replayed_steps=self._log.num_replayed_steps,
             pids=pids,
         )
-        return restore_quarantine(run_dir, step=step)
+        return bad_reasons
 
     def _next_input(self, steps: Iterator[StepInput]) -> StepInput | None:
         """Take the next step's input, or None if a worker wants to stop; fail all together."""
@@ -209,9 +210,9 @@ class _Run:
         )
 
     def _update(self, step_input: StepInput) -> StepResult:
-        state = self._state
+        state, seed = self._state, self._settings.seed
         if not self._metrics:
-            self._seed_step()
+            seed_step(seed, step=state.step, rank=self._collective.rank)
             settle_buckets(
                 state.module,
                 state.optimizer,
@@ -220,7 +221,7 @@ class _Run:
                 settings=self._step_settings,
                 collective=self._collective,
             )
-        self._seed_step()
+        seed_step(seed, step=state.step, rank=self._collective.rank)
         set_learning_rate(state.optimizer, learning_rate_at(self._training, state.step))
         result = train_step(
             state.module,
@@ -232,11 +233,6 @@ class _Run:
         )
         state.step += 1
         return result
-
-    def _seed_step(self) -> None:
-        torch.manual_seed(
-            _step_seed(self._settings.seed, self._state.step, rank=self._collective.rank)
-        )
 
     def _record(
         self,
@@ -273,24 +269,17 @@ class _Run:
             self._hooks.on_checkpoint(self._state.step, self._checkpoint, dict(self._metrics))
 
     def _write_checkpoint(self) -> Path:
-        step, training = self._state.step, self._training
-        path = commit_checkpoint(
-            self._files.run_dir,
-            step=step,
-            attempt=self._files.attempt,
-            tensors=checkpoint_tensors(self._state),
-            state={
-                "step": step,
-                "epoch": step // self._settings.steps_per_epoch,
-                "seed": self._settings.seed,
-                "global_batch_size": training.global_batch_size,
-                "num_rows": self._settings.num_rows,
-                "world_size": self._collective.world_size,
-            },
-            texts=self._files.texts,
-        )
-        delete_old(self._files.run_dir, keep=training.keep_checkpoints)
-        return path
+        settings, step = self._settings, self._state.step
+        position: dict[str, object] = {
+            "step": step,
+            "epoch": step // settings.steps_per_epoch,
+            "seed": settings.seed,
+            "global_batch_size": self._training.global_batch_size,
+            "num_rows": settings.num_rows,
+            "world_size": self._collective.world_size,
+        }
+        keep = self._training.keep_checkpoints
+        return write_checkpoint(self._state, self._files, position=position, keep=keep)
 
     def _end(self, reason: str) -> LoopResult:
         is_committed = self._state.step % self._training.checkpoint_every_steps == 0
@@ -317,8 +306,3 @@ def _take(steps: Iterator[StepInput], *, step: int) -> tuple[StepInput | None, P
         )
     except PhirayError as error:
         return None, error
-
-
-def _step_seed(seed: int, step: int, *, rank: int) -> int:
-    """Mix three numbers into 64 bits: 24 for the seed, 28 for the step, 12 for the rank."""
-    return ((seed % 2**24) << 40) | ((step % 2**28) << 12) | (rank % 2**12)

@@ -1,7 +1,8 @@
-"""Where a run writes: beginning an attempt, and going on from the newest checkpoint.
+"""Where a run writes: attempts, checkpoints, and going on from the newest one.
 
     open_run(run_dir, texts, *, collective) -> RunFiles
     resume(state, files, *, collective) -> None
+    write_checkpoint(state, files, *, position, keep) -> Path       # rank 0 only
 
 Limits: every worker must see the folder: on several machines it lies on shared storage.
 """
@@ -9,10 +10,10 @@ Limits: every worker must see the folder: on several machines it lies on shared 
 from dataclasses import dataclass
 from pathlib import Path
 
-from phiray.checkpoints.commit import begin_attempt
+from phiray.checkpoints.commit import begin_attempt, commit_checkpoint, delete_old
 from phiray.checkpoints.read import newest_checkpoint
 from phiray.training.collective import Collective, run_on_first
-from phiray.training.state import TrainState, restore_state
+from phiray.training.state import TrainState, checkpoint_tensors, restore_state
 
 
 @dataclass(frozen=True)
@@ -36,3 +37,26 @@ def resume(state: TrainState, files: RunFiles, *, collective: Collective) -> Non
     path = run_on_first(collective, lambda: newest_checkpoint(files.run_dir))
     if path is not None:
         restore_state(state, path)
+
+
+def write_checkpoint(
+    state: TrainState, files: RunFiles, *, position: dict[str, object], keep: int
+) -> Path:
+    """Commit a checkpoint of the state, then delete all but the newest `keep`.
+
+    Args:
+        state: what to keep.
+        files: the run, and the attempt that writes.
+        position: plain JSON for state.json: the place in the data.
+        keep: how many checkpoints stay.
+    """
+    path = commit_checkpoint(
+        files.run_dir,
+        step=state.step,
+        attempt=files.attempt,
+        tensors=checkpoint_tensors(state),
+        state=position,
+        texts=files.texts,
+    )
+    delete_old(files.run_dir, keep=keep)
+    return path

@@ -118,8 +118,8 @@ def mix_inputs(
             tokens = _roll_out_in_passes(
                 token_model, batch, gold=gold, replaced=replaced, num_passes=passes
             )
-    # Under autocast the weights were cast without gradients just now; kept, those casts would be
-    # used again by the forward with gradients, and no gradient would reach the weights.
+    # Under autocast the weights were cast without gradients just now. Older torch uses those casts
+    # again in the forward with gradients, and none reach the weights (pytorch issue 105211).
     torch.clear_autocast_cache()
     own = token_model.embed(tokens)  # (batch, seq, hidden)
     return torch.where(replaced.unsqueeze(-1), own.to(inputs_embeds.dtype), inputs_embeds)

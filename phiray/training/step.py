@@ -2,6 +2,7 @@
 
     train_step(module, optimizer, *, micro_batches, step, settings, collective) -> StepResult
     settle_buckets(module, optimizer, ...)      # before the first step of a process
+    seed_step(seed, *, step, rank)              # before every step
     StepSettings(max_grad_norm, precision, device)
 
 The gradient is that of (sum of losses over all workers and micro-batches) / (all label tokens), so
@@ -16,6 +17,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -129,6 +131,13 @@ def settle_buckets(
     if collective.world_size > 2:  # two numbers have the same sum in either order
         _accumulate(module, micro_batches[-1:], step=step, scale=1.0, settings=settings)
         optimizer.zero_grad(set_to_none=True)
+
+
+def seed_step(seed: int, *, step: int, rank: int) -> None:
+    """Seed torch for one step: a pure function of its place, so no generator needs to be saved."""
+    # hashed, since torch's generator on the CPU looks at the lowest 32 bits alone
+    mixed = np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)
+    torch.manual_seed(int(mixed[0]))
 
 
 @dataclass(frozen=True)

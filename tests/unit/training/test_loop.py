@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from phiray.checkpoints.read import read_checkpoint
 from phiray.config.training import MethodConfig, ScheduledSamplingMethod, StandardMethod
@@ -161,3 +162,15 @@ def test_run_loop_reports_progress_after_each_step(tmp_path: Path) -> None:
     train(tmp_path, hooks=LoopHooks(progress=lambda *told: seen.append(told)))
     assert [(done, total) for _, done, total in seen] == [(step, 6) for step in range(1, 7)]
     assert "nats/token" in seen[0][0]
+
+
+def test_run_loop_keeps_frozen_weights_once_beside_the_checkpoints(tmp_path: Path) -> None:
+    objective = build_objective()
+    objective.model.get_submodule("lm_head").requires_grad_(requires_grad=False)
+    state, _ = train(tmp_path, objective=objective)
+    checkpoint = read_checkpoint(tmp_path)
+    assert not any("lm_head" in name for name in checkpoint.read_trainable())
+    merged = checkpoint.read_tensors()
+    wanted = state.model.state_dict()
+    assert merged.keys() == wanted.keys()
+    assert all(torch.equal(merged[name], wanted[name]) for name in wanted)

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from phiray.training.collective import Collective
-from phiray.training.run_files import open_run, resume
+from phiray.training.run_files import open_run, resume, write_checkpoint
 from tests.unit.training.four_processes import fresh_state, weigh
 from tests.unit.training.training_builders import train
 
@@ -27,3 +27,14 @@ def test_resume_takes_the_newest_whole_checkpoint(tmp_path: Path) -> None:
     files = open_run(tmp_path, {}, collective=Collective())
     resume(state, files, collective=Collective())
     assert state.step == 4
+
+
+def test_write_checkpoint_keeps_the_newest(tmp_path: Path) -> None:
+    state = fresh_state(Collective())
+    files = open_run(tmp_path, {"config.yaml": "a: 1"}, collective=Collective())
+    for step in (1, 2, 3):
+        state.step = step
+        path = write_checkpoint(state, files, position={"step": step}, keep=2)
+    assert path.name == "step-00000003"
+    names = sorted(folder.name for folder in path.parent.iterdir())
+    assert names == ["step-00000002", "step-00000003"]

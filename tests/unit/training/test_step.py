@@ -7,7 +7,7 @@ from torch import Tensor
 
 from phiray.errors import DataError, ExitCode, PhirayError
 from phiray.training.collective import Collective
-from phiray.training.step import StepSettings, move_batch, train_step
+from phiray.training.step import StepSettings, move_batch, seed_step, train_step
 from phiray.types import FILLER_ROW, Batch
 from tests.unit.training.four_processes import (
     POISONED_RANK,
@@ -143,3 +143,13 @@ def test_a_step_runs_on_a_gpu(precision: str) -> None:
 def test_move_batch_keeps_every_key() -> None:
     batch = build_batch([1])
     assert move_batch(batch, CPU).keys() == batch.keys()
+
+
+def test_seed_step_differs_by_seed_step_and_rank_and_repeats() -> None:
+    places = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 0)]
+    drawn = []
+    for seed, step, rank in places:
+        seed_step(seed, step=step, rank=rank)
+        drawn.append(float(torch.rand(1)))
+    assert len(set(drawn)) == 4
+    assert drawn[0] == drawn[4]

@@ -142,6 +142,7 @@ class _Run:
             device=settings.device,
         )
         self._log: MetricsLog | None = None
+        self._log_error: PhirayError | None = None
         self._checkpoint: Path | None = None
         self._metrics: Metrics = {}
         pids = collective.gather(os.getpid())
@@ -183,6 +184,7 @@ class _Run:
     def _next_input(self, steps: Iterator[StepInput]) -> StepInput | None:
         """Take the next step's input, or None if a worker wants to stop; fail all together."""
         step_input, error = _take(steps, step=self._state.step)
+        error = self._log_error or error
         stop = self._hooks.should_stop is not None and self._hooks.should_stop()
         bad_rows = step_input.bad_rows if step_input else []
         flags = [float(error is not None), float(stop), float(len(bad_rows))]
@@ -251,10 +253,18 @@ class _Run:
             **measure_step(result, seconds=seconds, waited_seconds=waited_seconds),
         }
         row_ids = self._gather_row_ids(step_input) if self._training.log_row_ids else None
-        if self._log is not None:
-            self._log.write(self._metrics | ({"row_ids": row_ids} if row_ids is not None else {}))
+        try:
+            self._write_record(row_ids)
+        except PhirayError as error:
+            # Only rank 0 writes; raised here, it would leave the others waiting. They hear of it
+            # when they next meet: at the next input, or at the checkpoint.
+            self._log_error = error
         if self._hooks.progress is not None and self._is_first:
             self._hooks.progress(describe_metrics(self._metrics), step, self._training.max_steps)
+
+    def _write_record(self, row_ids: list[int] | None) -> None:
+        if self._log is not None:
+            self._log.write(self._metrics | ({"row_ids": row_ids} if row_ids is not None else {}))
 
     def _gather_row_ids(self, step_input: StepInput) -> list[int]:
         """List the rows that were learnt from, over all workers, fillers and bad rows apart."""
@@ -269,6 +279,8 @@ class _Run:
             self._hooks.on_checkpoint(self._state.step, self._checkpoint, dict(self._metrics))
 
     def _write_checkpoint(self) -> Path:
+        if self._log_error is not None:
+            raise self._log_error
         settings, step = self._settings, self._state.step
         position: dict[str, object] = {
             "step": step,

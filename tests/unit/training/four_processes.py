@@ -7,15 +7,16 @@ import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from torch import distributed
 from torch.multiprocessing.spawn import spawn
 
-from phiray.errors import PhirayError
+from phiray.errors import CheckpointError, ExitCode, PhirayError
 from phiray.training.collective import Collective, current_collective, raise_together, run_on_first
 from phiray.training.loop import LoopHooks
-from phiray.training.metrics_log import read_metrics
+from phiray.training.metrics_log import MetricsLog, read_metrics
 from phiray.training.state import TrainState, build_state
 from phiray.training.step import StepSettings, train_step
 from tests.unit.training.training_builders import (
@@ -128,6 +129,9 @@ def _work(rank: int, folder: str) -> None:
     report["early end"] = _message(
         lambda: train(path / "early", collective=collective, end=6 if rank else 3)
     )
+    full = CheckpointError("no space is left", exit_code=ExitCode.IO)
+    with patch.object(MetricsLog, "write", side_effect=full):
+        report["full disk"] = _message(lambda: train(path / "full", collective=collective))
     distributed.destroy_process_group()
     if rank < 2:
         distributed.init_process_group(

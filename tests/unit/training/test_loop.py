@@ -72,6 +72,7 @@ def test_four_workers_resume_bit_for_bit(four_reports: list[Report]) -> None:
     [
         ("bad rows", "65: 1 of 21 rows could not be read so far (1 broken)"),
         ("early end", "65: The data ended before step 4"),
+        ("full disk", "74: no space is left"),
     ],
 )
 def test_what_stops_one_worker_stops_all_with_the_same_error(

@@ -7,7 +7,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.phiray-ready
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 
 .PHONY: demo test setup clean
 .DELETE_ON_ERROR:
@@ -27,7 +27,7 @@ setup: $(STAMP)
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	{ echo "$(PYTHON) is too old: phiray needs Python 3.11. Use make PYTHON=python3.12 $(MAKECMDGOALS)." >&2; exit 1; }
-	@echo "setting up $(VENV): about three minutes and 6 GB, once"
+	@echo "setting up $(VENV): three to seven minutes and 6 GB, once"
 	@rm -f $(STAMP); start=$$(date +%s); \
 	$(PYTHON) -m venv $(VENV) && \
 	$(PIP) install -r requirements.lock && \

@@ -302,6 +302,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
+    except SystemExit as stop:
+        if stop.code == signal.SIGTERM:  # Ray puts its own handler over ours and ends with 15
+            sys.exit(ExitCode.TERMINATED)
+        raise
     except PhirayError as error:
         _fail(error.message, error.exit_code)
     except OSError as error:

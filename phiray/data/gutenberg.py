@@ -114,7 +114,7 @@ def parse_book(text: str, *, name: str) -> Book:
 
 def _old_header_end(text: str) -> re.Match[str] | None:
     end = _SMALL_PRINT_END.search(text)
-    return end if end is not None and end.start() < len(text) // 2 else None
+    return end if end is not None and end.start() < _footer_start(text) else None
 
 
 def _footer_start(body: str) -> int:

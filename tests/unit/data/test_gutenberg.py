@@ -41,6 +41,17 @@ def test_small_print_behind_the_book_is_no_header() -> None:
     assert parse_book(text, name="x").text == BODY
 
 
+def test_small_print_ends_the_header_of_a_book_shorter_than_it() -> None:
+    small_print = START_LINES[-1]
+    text = f"{HEADER}{'This header is long. ' * 99}\n{small_print}\n{BODY}\n\n{END_LINES[4]}\n"
+    assert parse_book(text, name="x").text == BODY
+
+
+def test_small_print_behind_the_footer_is_no_header_without_a_start_line() -> None:
+    text = f"{BODY}\n\n{END_LINES[4]}\n\n{START_LINES[-1]}\n"
+    assert parse_book(text, name="x").text == BODY
+
+
 @pytest.mark.parametrize("end", END_LINES)
 def test_parse_book_knows_every_end_marker(end: str) -> None:
     text = f"{HEADER}{START_LINES[0]}\n\n{BODY}\n\n{end}\nlicence"

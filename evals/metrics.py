@@ -65,7 +65,7 @@ _KINDS = (
     ),
     MetricKind(
         "token_perplexity",
-        "Perplexity per token",
+        "Perplexity",
         "per token",
         higher_is_better=False,
         num_columns=2,
@@ -74,7 +74,7 @@ _KINDS = (
     ),
     MetricKind(
         "eos_nats",
-        "Surprise at the end",
+        "End surprise",
         "nats",
         higher_is_better=False,
         num_columns=2,
@@ -83,17 +83,17 @@ _KINDS = (
     ),
     MetricKind(
         "visual_gain_shuffled_nats",
-        "Visual gain over shuffled images",
+        "Gain over shuffled",
         "nats/caption",
         higher_is_better=True,
         num_columns=2,
         combine=ratio,
-        meaning="How much likelier a caption is with its own image than with another one; above "
-        "0 only if the model uses the image.",
+        meaning="Visual gain: how much likelier a caption is with its own image than with "
+        "another one; above 0 only if the model uses the image.",
     ),
     MetricKind(
         "visual_gain_blank_nats",
-        "Visual gain over a blank image",
+        "Gain over blank",
         "nats/caption",
         higher_is_better=True,
         num_columns=2,
@@ -102,7 +102,7 @@ _KINDS = (
     ),
     MetricKind(
         "swap_accuracy",
-        "Image swap accuracy",
+        "Swap accuracy",
         "fraction",
         higher_is_better=True,
         num_columns=2,
@@ -113,12 +113,12 @@ _KINDS = (
     MetricKind(
         "cider_d",
         "CIDEr-D",
-        "0..10 (papers print it x100)",
+        "0..10",
         higher_is_better=True,
         num_columns=2,
         combine=ratio,
         meaning="Agreement with the references, telling words weighing more; idf frozen from the "
-        "captions of the train split.",
+        "captions of the train split. Papers print it times 100.",
     ),
     MetricKind(
         "bleu_4",
@@ -140,7 +140,7 @@ _KINDS = (
     ),
     MetricKind(
         "answer_nats",
-        "Surprise per answer",
+        "Answer surprise",
         "nats/answer",
         higher_is_better=False,
         num_columns=2,

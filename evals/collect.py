@@ -1,0 +1,161 @@
+"""Read what runs left in their folders: settings, training metrics, evaluations.
+
+Limits: reads only; a run that was not trained to its end is shown as far as it got.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from phiray.config.stages import STAGE_ADAPTER, AnyStageConfig
+from phiray.errors import DataError, ExitCode
+from phiray.evals.results import RESULT_FILE, Sample, SuiteResult, read_result, read_samples
+from phiray.training.metrics_log import read_metrics
+
+LOSS_METRIC = "train/loss_nats_per_token"
+_LAST_FRACTION = 0.1
+"""Share of the steps, from the end, over which the final loss is averaged."""
+_CONFIG_FILE = "config.yaml"
+_MANIFEST_FILE = "manifest.json"
+_EVALS_FOLDER = "evals"
+
+
+@dataclass(frozen=True)
+class TrainingCurve:
+    """What a run's metrics say, step by step."""
+
+    steps: list[int]
+    losses: list[float]
+    """Nats per label token."""
+    label_tokens: int
+    """Over all steps."""
+    seconds: float
+    """Over all steps."""
+
+    @property
+    def final_loss(self) -> float | None:
+        """Mean loss of the last tenth of the steps; None before the first step."""
+        if not self.losses:
+            return None
+        last = self.losses[-max(1, int(len(self.losses) * _LAST_FRACTION)) :]
+        return sum(last) / len(last)
+
+
+@dataclass(frozen=True)
+class EvaluatedRun:
+    """A run with its evaluations."""
+
+    folder: Path
+    config: AnyStageConfig
+    curve: TrainingCurve
+    suites: dict[str, SuiteResult]
+    samples: dict[str, list[Sample]]
+    """By suite."""
+    manifest: dict[str, object]
+    """Versions, commit and data counts that the run recorded."""
+
+    @property
+    def name(self) -> str:
+        """The run's name, which is also that of its arms."""
+        return self.config.run.name
+
+    @property
+    def method(self) -> str:
+        """Kind of training method."""
+        method = getattr(self.config, "method", None)
+        return "standard" if method is None else str(method.kind)
+
+    @property
+    def label_tokens(self) -> int:
+        """Tokens that the run learnt from."""
+        return self.curve.label_tokens
+
+    def own_arms(self, suite: str) -> list[str]:
+        """Return the arms that are the run itself, not blind rows beside it."""
+        if suite not in self.suites:
+            return []
+        return [
+            arm
+            for arm in self.suites[suite].arms
+            if arm == self.name or arm.startswith(f"{self.name}@")
+        ]
+
+    def gallery_folder(self, suite: str) -> Path:
+        """Return the folder of a suite's result, which holds its pictures."""
+        return self.folder / _EVALS_FOLDER / suite
+
+
+def collect_runs(folders: Sequence[Path]) -> list[EvaluatedRun]:
+    """Read runs in the given order.
+
+    Raises:
+        DataError: if a folder holds no run (66), or two runs have one name (65).
+    """
+    runs = [collect_run(Path(folder)) for folder in folders]
+    names = [run.name for run in runs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(
+            f"Several runs are named {', '.join(twice)}. Names must differ, since they name the "
+            "rows of the tables. Rename one of them (run.name in its config.yaml)."
+        )
+    return runs
+
+
+def collect_run(folder: Path) -> EvaluatedRun:
+    """Read one run's folder.
+
+    Raises:
+        DataError: if it holds no run (66), or a broken one (65).
+    """
+    config = _read_config(folder / _CONFIG_FILE)
+    results = sorted((folder / _EVALS_FOLDER).glob(f"*/{RESULT_FILE}"))
+    manifest = folder / _MANIFEST_FILE
+    return EvaluatedRun(
+        folder=folder,
+        config=config,
+        curve=_read_curve(folder),
+        suites={path.parent.name: read_result(path.parent) for path in results},
+        samples={path.parent.name: read_samples(path.parent) for path in results},
+        manifest=json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {},
+    )
+
+
+def _read_config(path: Path) -> AnyStageConfig:
+    if not path.is_file():
+        raise DataError(
+            f"{path.parent} holds no run: {path.name} is missing. Expected the folder of a run, "
+            "e.g. runs/align. Correct the path.",
+            exit_code=ExitCode.MISSING_INPUT,
+        )
+    try:
+        return STAGE_ADAPTER.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (ValidationError, yaml.YAMLError) as error:
+        raise DataError(
+            f"{path} is not the settings of a stage: {str(error).splitlines()[0]}. Expected what "
+            "`phiray train` wrote. Restore the file."
+        ) from error
+
+
+def _read_curve(folder: Path) -> TrainingCurve:
+    records = read_metrics(folder)
+    return TrainingCurve(
+        steps=[int(_number(record, "step")) for record in records],
+        losses=[_number(record, LOSS_METRIC) for record in records],
+        label_tokens=int(sum(_number(record, "label_tokens") for record in records)),
+        seconds=sum(_number(record, "step_seconds") for record in records),
+    )
+
+
+def _number(record: dict[str, object], name: str) -> float:
+    value = record.get(name)
+    if not isinstance(value, int | float):
+        raise DataError(
+            f"metrics.jsonl has {name}={value!r} in a step. Expected a number. The file was "
+            "edited; train the run again."
+        )
+    return float(value)

@@ -1,0 +1,231 @@
+"""Lay evaluated runs side by side: all arms, and paired differences between runs.
+
+Source: paired bootstrap over clusters, as in Miller 2024 (arXiv 2411.00640).
+Limits: differences are taken on the samples that both runs have; runs that were evaluated on other
+samples have none.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+from phiray.errors import DataError, ExitCode
+from phiray.evals.aggregate import table_from_samples
+from phiray.evals.bootstrap import paired_interval, sum_by_cluster
+from phiray.evals.collect import EvaluatedRun, collect_runs
+from phiray.evals.metrics import METRICS, MetricKind
+from phiray.evals.results import Arms, Metric, Sample, arms_to_json, metric_to_json
+
+SEED = 0
+"""Of the draws of every paired interval."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One arm minus another, metric by metric."""
+
+    suite: str
+    first: str
+    second: str
+    label_tokens: dict[str, int]
+    """Tokens that each run learnt from, by its arm."""
+    differences: dict[str, Metric]
+    """`first` minus `second`, on the samples that both have."""
+
+    @property
+    def name(self) -> str:
+        """What the comparison is called."""
+        return f"{self.first} vs {self.second}"
+
+    def better(self, metric: str) -> str | None:
+        """Return the arm that is better beyond its interval; None if that is open."""
+        difference = self.differences[metric]
+        low, high = difference.ci95
+        if low <= 0.0 <= high:
+            return None
+        return self.first if (low > 0) == difference.higher_is_better else self.second
+
+
+@dataclass(frozen=True)
+class RunComparison:
+    """Everything that several runs say, laid together."""
+
+    evals: dict[str, Arms]
+    """Arms by suite."""
+    comparisons: list[Comparison]
+
+    def to_json(self) -> dict[str, object]:
+        """Turn into plain JSON, in the form of `report.json`."""
+        return {
+            "evals": {suite: arms_to_json(arms) for suite, arms in self.evals.items()},
+            "comparisons": comparisons_to_json(self.comparisons),
+        }
+
+    def to_text(self) -> str:
+        """Write as plain text, a table for each suite and a block for each comparison."""
+        blocks = [_suite_text(suite, arms) for suite, arms in self.evals.items()]
+        blocks += [_comparison_text(comparison) for comparison in self.comparisons]
+        return "\n\n".join(blocks)
+
+
+def compare_runs(folders: Sequence[Path]) -> RunComparison:
+    """Read the results of evaluated runs and compare each with each.
+
+    Raises:
+        DataError: if a run was not evaluated (66), or two runs have one name.
+    """
+    runs = collect_runs(folders)
+    if not any(run.suites for run in runs):
+        names = ", ".join(run.name for run in runs)
+        raise DataError(
+            f"None of the runs {names} was evaluated. Expected evals/SUITE/result.json in at least "
+            "one. Run `phiray eval` first.",
+            exit_code=ExitCode.MISSING_INPUT,
+        )
+    return RunComparison(merge_arms(runs), compare_all(runs))
+
+
+def merge_arms(runs: Sequence[EvaluatedRun]) -> dict[str, Arms]:
+    """Put the arms of all runs together, suite by suite.
+
+    A blind row keeps its bare name for the first run that has it. An equal row of another run
+    is the same row; one that differs gets the run's name behind it.
+    """
+    merged: dict[str, Arms] = {}
+    for run in runs:
+        for suite, result in run.suites.items():
+            arms = merged.setdefault(suite, {})
+            for name, metrics in result.arms.items():
+                if name not in arms:
+                    arms[name] = metrics
+                elif arms[name] != metrics:
+                    arms[f"{name}@{run.name}"] = metrics
+    return {
+        suite: _own_first(arms, runs) for suite, arms in sorted(merged.items(), key=_suite_rank)
+    }
+
+
+def compare_all(runs: Sequence[EvaluatedRun]) -> list[Comparison]:
+    """Compare each two runs that were scored by one suite, on each data set apart."""
+    found = []
+    for suite in sorted({suite for run in runs for suite in run.suites}, key=_suite_place):
+        scored = [run for run in runs if suite in run.suites]
+        for first, second in combinations(scored, 2):
+            for own, other in _matching_arms(first, second, suite):
+                differences = compare_samples(
+                    [s for s in first.samples[suite] if s.arm == own],
+                    [s for s in second.samples[suite] if s.arm == other],
+                )
+                tokens = {own: first.label_tokens, other: second.label_tokens}
+                if differences:
+                    found.append(Comparison(suite, own, other, tokens, differences))
+    return found
+
+
+def compare_samples(first: Sequence[Sample], second: Sequence[Sample]) -> dict[str, Metric]:
+    """Return each metric's paired difference, first minus second."""
+    differences = {}
+    for kind in METRICS.values():
+        difference = _difference(first, second, kind)
+        if difference is not None:
+            differences[kind.name] = difference
+    return differences
+
+
+def comparisons_to_json(comparisons: Sequence[Comparison]) -> dict[str, object]:
+    """Turn comparisons into plain JSON: by suite and name."""
+    payload: dict[str, dict[str, object]] = {}
+    for comparison in comparisons:
+        payload.setdefault(comparison.suite, {})[comparison.name] = {
+            "first": comparison.first,
+            "second": comparison.second,
+            "label_tokens": comparison.label_tokens,
+            "first_minus_second": {
+                name: {**metric_to_json(metric), "better": comparison.better(name)}
+                for name, metric in comparison.differences.items()
+            },
+        }
+    return dict(payload)
+
+
+def _difference(
+    first: Sequence[Sample], second: Sequence[Sample], kind: MetricKind
+) -> Metric | None:
+    shared = {s.sample_id for s in first if kind.name in s.columns} & {
+        s.sample_id for s in second if kind.name in s.columns
+    }
+    if not shared:
+        return None
+    tables = [
+        table_from_samples(sorted_samples(samples, shared), kind) for samples in (first, second)
+    ]
+    sums = [sum_by_cluster(table.columns, table.clusters) for table in tables]
+    values = [float(kind.combine(side.sum(axis=0))) for side in sums]
+    return Metric(
+        value=values[0] - values[1],
+        ci95=paired_interval(sums[0], sums[1], combine=kind.combine, seed=SEED),
+        n=len(shared),
+        unit=kind.unit,
+        higher_is_better=kind.higher_is_better,
+    )
+
+
+def sorted_samples(samples: Sequence[Sample], shared: set[str]) -> list[Sample]:
+    """Return the shared samples in one order, so that clusters of two arms stand side by side."""
+    chosen = [sample for sample in samples if sample.sample_id in shared]
+    return sorted(chosen, key=lambda sample: (sample.cluster, sample.sample_id))
+
+
+def _matching_arms(first: EvaluatedRun, second: EvaluatedRun, suite: str) -> list[tuple[str, str]]:
+    """Pair the runs' own arms: those of one data set, `RUN@SET`, belong together."""
+    others = {name.removeprefix(second.name): name for name in second.own_arms(suite)}
+    return [
+        (name, others[suffix])
+        for name in first.own_arms(suite)
+        if (suffix := name.removeprefix(first.name)) in others
+    ]
+
+
+def _own_first(arms: Arms, runs: Sequence[EvaluatedRun]) -> Arms:
+    own = {name for run in runs for suite in run.suites for name in run.own_arms(suite)}
+    order = sorted(arms, key=lambda name: name not in own)  # stable: else as they came
+    return {name: arms[name] for name in order}
+
+
+def _suite_rank(item: tuple[str, Arms]) -> int:
+    return _suite_place(item[0])
+
+
+def _suite_place(suite: str) -> int:
+    order = ("lm", "caption", "instruct")
+    return order.index(suite) if suite in order else len(order)
+
+
+def _suite_text(suite: str, arms: Arms) -> str:
+    lines = [suite]
+    width = max(len(arm) for arm in arms)
+    for arm, metrics in arms.items():
+        for name, metric in metrics.items():
+            low, high = metric.ci95
+            lines.append(
+                f"  {arm:<{width}}  {name:<26} {metric.value:>10.4g}  "
+                f"[{low:.4g}, {high:.4g}]  n={metric.n}  {metric.unit}"
+            )
+    return "\n".join(lines)
+
+
+def _comparison_text(comparison: Comparison) -> str:
+    tokens = ", ".join(f"{arm}: {count:,}" for arm, count in comparison.label_tokens.items())
+    lines = [
+        f"{comparison.suite}: {comparison.first} minus {comparison.second} (label tokens {tokens})"
+    ]
+    for name, metric in comparison.differences.items():
+        low, high = metric.ci95
+        better = comparison.better(name)
+        verdict = f"{better} is better" if better else "no difference beyond the interval"
+        lines.append(
+            f"  {name:<26} {metric.value:>+10.4g}  [{low:+.4g}, {high:+.4g}]  n={metric.n}  "
+            f"{verdict}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,98 @@
+"""Paired differences between runs, and rows that keep their names."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from phiray.errors import DataError
+from phiray.evals.collect import collect_runs
+from phiray.evals.compare import compare_runs, compare_samples, merge_arms
+from phiray.evals.results import Sample, read_samples
+from tests.unit.evals.runs import write_align_runs, write_lm_runs
+
+
+def test_compare_runs_pairs_each_set_with_itself(tmp_path: Path) -> None:
+    result = compare_runs(write_lm_runs(tmp_path))
+    assert [(c.first, c.second) for c in result.comparisons] == [
+        ("scratch@gutenberg", "litgpt@gutenberg"),
+        ("scratch@redpajama", "litgpt@redpajama"),
+    ]
+    comparison = result.comparisons[0]
+    difference = comparison.differences["bits_per_byte"]
+    first, second = (
+        result.evals["lm"][arm]["bits_per_byte"].value
+        for arm in ("scratch@gutenberg", "litgpt@gutenberg")
+    )
+    assert difference.value == pytest.approx(first - second)
+    assert difference.ci95[1] < 0
+    assert comparison.better("bits_per_byte") == "scratch@gutenberg"
+    assert comparison.label_tokens == {"scratch@gutenberg": 2000, "litgpt@gutenberg": 2000}
+
+
+def test_compare_runs_knows_that_more_can_be_better(tmp_path: Path) -> None:
+    comparison = compare_runs(write_align_runs(tmp_path)).comparisons[0]
+    assert comparison.differences["cider_d"].ci95[0] > 0
+    assert comparison.better("cider_d") == "align-standard"
+    assert comparison.better("bits_per_byte") == "align-standard"
+
+
+def test_compare_runs_leaves_open_what_the_interval_leaves_open(tmp_path: Path) -> None:
+    folders = write_align_runs(tmp_path)
+    samples = read_samples(folders[0] / "evals" / "caption")
+    own = [sample for sample in samples if sample.arm == "align-standard"]
+    differences = compare_samples(own, own)
+    comparison = replace(compare_runs(folders).comparisons[0], differences=differences)
+    assert differences["cider_d"].value == 0.0
+    assert comparison.better("cider_d") is None
+
+
+def test_compare_samples_matches_by_id_whatever_the_order() -> None:
+    first = [Sample("a", str(k), str(k), {"rouge_l": [0.1 * k, 1.0]}) for k in range(6)]
+    second = [Sample("b", str(k), str(k), {"rouge_l": [0.1 * k, 1.0]}) for k in range(9, 1, -1)]
+    difference = compare_samples(first, second)["rouge_l"]
+    assert difference.n == 4
+    assert difference.value == pytest.approx(0.0, abs=1e-15)
+    assert difference.ci95 == pytest.approx((0.0, 0.0), abs=1e-15)
+
+
+def test_compare_samples_without_shared_ids_says_nothing() -> None:
+    first = [Sample("a", "1", "1", {"rouge_l": [0.5, 1.0]})]
+    second = [Sample("b", "2", "2", {"rouge_l": [0.5, 1.0]})]
+    assert compare_samples(first, second) == {}
+
+
+def test_merge_arms_keeps_equal_blind_rows_once_and_names_others(tmp_path: Path) -> None:
+    merged = merge_arms(collect_runs(write_align_runs(tmp_path)))
+    # `blank` differs between the two models, the constant caption does not.
+    assert list(merged["caption"]) == [
+        "align-standard",
+        "align-scheduled-sampling",
+        "blank",
+        "constant",
+        "blank@align-scheduled-sampling",
+    ]
+
+
+def test_merge_arms_orders_suites_as_the_stages(tmp_path: Path) -> None:
+    folders = [*write_align_runs(tmp_path), *write_lm_runs(tmp_path)]
+    assert list(merge_arms(collect_runs(folders))) == ["lm", "caption"]
+
+
+def test_compare_runs_as_text_names_the_better_one(tmp_path: Path) -> None:
+    text = compare_runs(write_align_runs(tmp_path)).to_text()
+    assert "align-standard minus align-scheduled-sampling (label tokens" in text
+    assert "align-standard is better" in text
+
+
+def test_compare_runs_as_json_has_the_form_of_the_report(tmp_path: Path) -> None:
+    payload = compare_runs(write_align_runs(tmp_path)).to_json()
+    assert set(payload) == {"evals", "comparisons"}
+
+
+def test_compare_runs_refuses_runs_that_were_not_evaluated(tmp_path: Path) -> None:
+    folders = write_lm_runs(tmp_path)
+    for folder in folders:
+        (folder / "evals" / "lm" / "result.json").unlink()
+    with pytest.raises(DataError, match="None of the runs scratch, litgpt was evaluated"):
+        compare_runs(folders)

@@ -1,0 +1,76 @@
+"""report.json: its form, and that it is the same twice but for what is measured."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from phiray.errors import DataError, ExitCode
+from phiray.evals.report import write_report
+from tests.unit.evals.runs import write_align_runs, write_lm_runs
+
+
+def _folders(root: Path) -> list[Path]:
+    return [*write_lm_runs(root), *write_align_runs(root)]
+
+
+def test_write_report_has_the_form_that_is_promised(tmp_path: Path) -> None:
+    report = write_report(
+        _folders(tmp_path),
+        tmp_path / "out" / "report.html",
+        notes=["first"],
+        measured={"seconds": {"data": 3.5}},
+    )
+    payload = json.loads(report.json.read_text())
+    assert set(payload) == {
+        "schema",
+        "evals",
+        "comparisons",
+        "data",
+        "training",
+        "notes",
+        "measured",
+    }
+    assert payload["schema"] == "phiray.report/1"
+    metric = payload["evals"]["caption"]["align-standard"]["cider_d"]
+    assert set(metric) == {"value", "ci95", "n", "unit", "higher_is_better"}
+    assert metric["ci95"][0] <= metric["value"] <= metric["ci95"][1]
+    assert metric["n"] == 12
+    assert payload["notes"] == ["first", "How lm is scored.", "How caption is scored."]
+    assert payload["measured"]["seconds"] == {"data": 3.5}
+    training = payload["training"]["align-scheduled-sampling"]
+    assert training["label_tokens"] == 2000
+    assert training["steps"] == 20
+    assert training["method"]["kind"] == "scheduled-sampling"
+    difference = payload["comparisons"]["caption"]["align-standard vs align-scheduled-sampling"]
+    assert difference["label_tokens"] == {"align-standard": 2000, "align-scheduled-sampling": 2000}
+    assert difference["first_minus_second"]["cider_d"]["better"] == "align-standard"
+
+
+def test_write_report_is_equal_in_bytes_but_for_what_is_measured(tmp_path: Path) -> None:
+    texts = []
+    for name, seconds in (("first", 1.0), ("second", 2.0)):
+        report = write_report(
+            _folders(tmp_path / name), tmp_path / f"{name}.html", measured={"seconds": seconds}
+        )
+        payload = json.loads(report.json.read_text())
+        assert str(tmp_path) in json.dumps(payload.pop("measured"))
+        texts.append(json.dumps(payload))
+    assert texts[0] == texts[1]
+    assert str(tmp_path) not in texts[0]
+
+
+def test_write_report_refuses_runs_without_an_evaluation(tmp_path: Path) -> None:
+    folder = write_lm_runs(tmp_path)[0]
+    (folder / "evals" / "lm" / "result.json").unlink()
+    with pytest.raises(DataError, match="None of the 1 runs was evaluated") as error:
+        write_report([folder], tmp_path / "report.html")
+    assert error.value.exit_code is ExitCode.MISSING_INPUT
+
+
+def test_write_report_says_that_it_cannot_write(tmp_path: Path) -> None:
+    folders = _folders(tmp_path / "runs")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be written") as error:
+        write_report(folders, tmp_path / "file" / "report.html")
+    assert error.value.exit_code is ExitCode.CANNOT_CREATE

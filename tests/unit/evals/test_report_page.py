@@ -1,0 +1,97 @@
+"""The page is whole by itself and shows text as text."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from phiray.evals.report import write_report
+from phiray.evals.report_page import format_value
+from tests.unit.evals.runs import write_align_runs, write_lm_runs
+
+_VOID = {"meta", "br", "img", "line", "polyline"}
+
+
+class _Checker(HTMLParser):
+    """Collects attributes and checks that tags close in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attributes: list[tuple[str, str, str]] = []
+        self.open: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in _VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.text += data
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    root: Path = tmp_path_factory.mktemp("runs")
+    folders = [*write_lm_runs(root), *write_align_runs(root, answer="<script>alert(1)</script>")]
+    return write_report(folders, root / "report.html").html.read_text()
+
+
+@pytest.fixture(scope="module")
+def checker(page: str) -> _Checker:
+    checker = _Checker()
+    checker.feed(page)
+    return checker
+
+
+def test_page_closes_every_tag(checker: _Checker) -> None:
+    assert checker.open == []
+
+
+def test_page_asks_nobody_for_anything(page: str, checker: _Checker) -> None:
+    sources = [value for _, name, value in checker.attributes if name in {"src", "href"}]
+    assert sources
+    assert all(value.startswith(("data:image/jpeg;base64,", "#")) for value in sources)
+    assert not re.search(r"https?://|@import|url\(", page)
+    policy = next(v for _, name, v in checker.attributes if name == "content" and "src" in v)
+    assert policy.startswith("default-src 'none'")
+
+
+def test_page_shows_what_models_say_as_text(page: str, checker: _Checker) -> None:
+    assert "<script" not in page
+    assert "<script>alert(1)</script>" in checker.text
+    assert "picture <b>" in checker.text
+
+
+def test_page_links_to_its_own_parts(checker: _Checker) -> None:
+    parts = {value for _, name, value in checker.attributes if name == "id"}
+    links = {value[1:] for _, name, value in checker.attributes if name == "href"}
+    assert links
+    assert links <= parts
+
+
+def test_page_has_pictures_curves_and_all_rows(page: str, checker: _Checker) -> None:
+    assert page.count("<img ") == 4
+    assert page.count("<polyline ") == 4
+    for arm in ("scratch@redpajama", "unigram@gutenberg", "align-standard", "constant"):
+        assert arm in checker.text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.1234, "0.123"),
+        (12.345, "12.35"),
+        (123.45, "123.5"),
+        (12345.6, "12,346"),
+        (-0.5, "-0.500"),
+    ],
+)
+def test_format_value_keeps_what_a_reader_can_use(value: float, text: str) -> None:
+    assert format_value(value) == text

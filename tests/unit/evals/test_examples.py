@@ -1,0 +1,88 @@
+"""Held-out examples: the same for every run, none of the train part, bad pictures counted."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from phiray.data.image_rows import CaptionRows
+from phiray.errors import DataError
+from phiray.evals.examples import EvalData, existing_names, load_caption_task, load_instruct_task
+from phiray.evals.settings import EvalSettings
+from phiray.images.paths import image_id_from_name
+from phiray.text.tokenizer import Tokenizer
+from tests.unit.evals.worlds import image_config, make_world
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> EvalData:
+    root = make_world(tmp_path_factory.mktemp("world"))
+    return EvalData(
+        config=image_config(root),
+        tokenizer=Tokenizer.load(root / "tokenizer"),
+        num_patches=4,
+        image_size=32,
+        seed=0,
+        ledger={"image": [1]},
+        settings=EvalSettings(max_images=6, captions_per_image=2),
+    )
+
+
+def test_load_caption_task_takes_heldout_images_and_train_captions(data: EvalData) -> None:
+    task, said = load_caption_task(data)
+    train = CaptionRows(data.config, num_patches=4, seed=0, part="train")
+    ids = [example.image_id for example in task.examples]
+    assert len(set(ids)) == len(ids) <= 6
+    assert not set(ids) & set(train.image_ids)
+    assert all(len(example.captions) == 2 for example in task.examples)
+    assert all(example.pixels.shape == (3, 32, 32) for example in task.examples)
+    assert task.idf.num_images == said["idf_images"] == len(train.image_ids)
+    assert said["trained_images_checked"] == 1
+
+
+def test_load_caption_task_is_the_same_for_another_seed_of_the_run(data: EvalData) -> None:
+    first, _ = load_caption_task(data)
+    second, _ = load_caption_task(replace(data, seed=5))
+    assert [e.image_id for e in first.examples] == [e.image_id for e in second.examples]
+
+
+def test_load_caption_task_counts_broken_pictures(data: EvalData, tmp_path: Path) -> None:
+    root = make_world(tmp_path / "world")
+    whole = replace(data, config=image_config(root))
+    broken_id = load_caption_task(whole)[0].examples[0].image_id
+    for path in (root / "coco" / "images").rglob("*.jpg"):
+        if image_id_from_name(path.name) == broken_id:
+            path.write_bytes(path.read_bytes()[:40])
+    task, said = load_caption_task(whole)
+    assert broken_id not in [example.image_id for example in task.examples]
+    skipped = said["skipped"]
+    assert isinstance(skipped, dict)
+    assert sum(skipped.values()) == 1
+
+
+def test_load_caption_task_needs_two_images(data: EvalData) -> None:
+    config = data.config.model_copy(update={"max_length": 8})
+    with pytest.raises(DataError, match=r"0 of .* held-out images can be used .*too long"):
+        load_caption_task(replace(data, config=config))
+
+
+def test_load_instruct_task_leaves_out_what_does_not_fit(data: EvalData) -> None:
+    task, said = load_instruct_task(data)
+    assert task.system == ""
+    assert said["files"] == ["world_conversations.json"]
+    names = [example.conversation_id for example in task.examples]
+    assert len(set(names)) == len(names)
+    config = data.config.model_copy(update={"max_length": 8})
+    with pytest.raises(DataError, match=r"None of .* held-out conversations can be used"):
+        load_instruct_task(replace(data, config=config))
+
+
+def test_load_instruct_task_refuses_trained_images(data: EvalData) -> None:
+    task, _ = load_instruct_task(data)
+    trained = task.examples[0].image_id
+    with pytest.raises(DataError, match=f"trained on: {trained}"):
+        load_instruct_task(replace(data, ledger={"image": [trained]}))
+
+
+def test_existing_names_lists_files_without_their_folder(data: EvalData) -> None:
+    assert existing_names(data.config, data.config.annotations) == ["captions_train2017.json"]

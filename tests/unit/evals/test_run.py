@@ -1,0 +1,143 @@
+"""Each suite from data on disk to files on disk, with untrained models."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from phiray.errors import ConfigError, DataError
+from phiray.evals.gallery import find_picture, select_ids
+from phiray.evals.results import read_result, read_samples
+from phiray.evals.run import evaluate, evaluate_checkpoint, untrained_copy
+from phiray.evals.settings import EvalSettings
+from tests.unit.evals.worlds import load_scratch, load_vlm, make_world
+
+SETTINGS = EvalSettings(
+    max_images=5, max_conversations=4, max_documents=2, max_new_tokens=6, gallery_size=2
+)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_world(tmp_path_factory.mktemp("world"))
+
+
+def test_evaluate_lm_scores_both_sets_beside_the_unigram(world: Path, tmp_path: Path) -> None:
+    loaded = load_scratch(world, tmp_path / "scratch")
+    result = evaluate("lm", loaded, folder=tmp_path / "lm", settings=SETTINGS)
+    assert set(result.arms) == {
+        "scratch@gutenberg",
+        "unigram@gutenberg",
+        "scratch@redpajama",
+        "unigram@redpajama",
+    }
+    for arm in result.arms.values():
+        assert set(arm) == {"bits_per_byte", "token_perplexity"}
+        assert arm["bits_per_byte"].n == 2
+    assert result == read_result(tmp_path / "lm")
+    model, unigram = (
+        [s for s in read_samples(tmp_path / "lm") if s.arm == f"{name}@gutenberg"]
+        for name in ("scratch", "unigram")
+    )
+    # The same tokens and bytes in both rows.
+    assert [s.columns["token_perplexity"][1] for s in model] == [
+        s.columns["token_perplexity"][1] for s in unigram
+    ]
+    # An untrained model is worse than frequencies.
+    bits = {arm: metrics["bits_per_byte"].value for arm, metrics in result.arms.items()}
+    assert bits["scratch@gutenberg"] > bits["unigram@gutenberg"]
+
+
+def test_evaluate_caption_writes_result_samples_and_pictures(world: Path, tmp_path: Path) -> None:
+    loaded = load_vlm(world, tmp_path / "align")
+    folder = tmp_path / "caption"
+    told: list[str] = []
+    result = evaluate(
+        "caption",
+        loaded,
+        folder=folder,
+        settings=SETTINGS,
+        progress=lambda what, _done, _total: told.append(what),
+    )
+    assert list(result.arms) == ["align", "blank", "shuffled", "constant", "untrained"]
+    assert result.arms["align"]["cider_d"].n == 5
+    assert result.data["images"] == 5
+    assert result.data["step"] == 7
+    assert isinstance(result.data["constant_caption"], str)
+    assert any("small one, trained for this data" in note for note in result.notes)
+    assert "scoring with another image" in told
+    ids = {sample.cluster for sample in read_samples(folder)}
+    for image_id in select_ids(ids, seed=0, size=2):
+        assert find_picture(folder, image_id) is not None
+    assert str(world) not in str((result.data, result.notes))
+
+
+def test_evaluate_caption_is_equal_twice_but_for_what_is_measured(
+    world: Path, tmp_path: Path
+) -> None:
+    loaded = load_vlm(world, tmp_path / "align")
+    first, second = (
+        evaluate("caption", loaded, folder=tmp_path / name, settings=SETTINGS) for name in "ab"
+    )
+    assert replace(first, measured={}) == replace(second, measured={})
+    assert (tmp_path / "a" / "samples.jsonl").read_bytes() == (
+        tmp_path / "b" / "samples.jsonl"
+    ).read_bytes()
+
+
+def test_evaluate_instruct_names_rows_that_are_not_llava_s(world: Path, tmp_path: Path) -> None:
+    loaded = load_vlm(world, tmp_path / "instruct", stage="instruct")
+    result = evaluate("instruct", loaded, folder=tmp_path / "out", settings=SETTINGS)
+    assert list(result.arms) == ["instruct", "blank"]
+    assert {"answer_nats", "exact_match", "rouge_l"} <= set(result.arms["instruct"])
+    assert result.data["conversations"] == 4
+    assert any("not LLaVA-Instruct-150K" in note for note in result.notes)
+
+
+def test_evaluate_refuses_images_that_were_trained_on(world: Path, tmp_path: Path) -> None:
+    loaded = load_vlm(world, tmp_path / "align")
+    first = evaluate("caption", loaded, folder=tmp_path / "out", settings=SETTINGS)
+    assert first.data["trained_images_checked"] == 0
+    heldout = int(read_samples(tmp_path / "out")[0].cluster)
+    with pytest.raises(DataError, match=f"1 evaluated image ids were trained on: {heldout}"):
+        evaluate(
+            "caption",
+            replace(loaded, ledger={"image": [heldout]}),
+            folder=tmp_path / "out2",
+            settings=SETTINGS,
+        )
+    assert not (tmp_path / "out2").exists()
+
+
+@pytest.mark.parametrize(("suite", "expected"), [("lm", "scratch"), ("caption", "align")])
+def test_evaluate_refuses_a_suite_for_another_kind_of_model(
+    world: Path, tmp_path: Path, suite: str, expected: str
+) -> None:
+    loaded = (
+        load_vlm(world, tmp_path / "run")
+        if suite == "lm"
+        else load_scratch(world, tmp_path / "run")
+    )
+    with pytest.raises(ConfigError, match=f"Suite {suite} was asked of run.*`{expected}`"):
+        evaluate(suite, loaded, folder=tmp_path / "out", settings=SETTINGS)
+
+
+def test_evaluate_checkpoint_names_the_suites_for_a_wrong_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"'vqa' is not a suite\. Expected one of lm, caption"):
+        evaluate_checkpoint("vqa", tmp_path)
+
+
+def test_untrained_copy_changes_the_projector_only(world: Path, tmp_path: Path) -> None:
+    loaded = load_vlm(world, tmp_path / "align")
+    copy = untrained_copy(loaded, seed=0)
+    assert isinstance(copy, nn.Module)
+    assert isinstance(loaded.model, nn.Module)
+    own, fresh = loaded.model.state_dict(), copy.state_dict()
+    changed = {name for name in own if not torch.equal(own[name], fresh[name])}
+    assert changed
+    assert all(name.startswith("projector.") for name in changed)
+    again = untrained_copy(loaded, seed=0)
+    assert isinstance(again, nn.Module)
+    assert all(torch.equal(t, fresh[name]) for name, t in again.state_dict().items())

@@ -13,7 +13,7 @@ from phiray.models.projector import build_projector
 from phiray.models.vision_language import VisionLanguageModel
 from phiray.stages.language_models import load_language_model
 from phiray.stages.parts import StageParts, merge_ledgers, read_tokenizer
-from phiray.stages.text import check_vocabulary
+from phiray.stages.text import check_given_model
 from phiray.training.objective import Objective
 from phiray.types import Progress
 
@@ -27,7 +27,12 @@ def build(config: AlignConfig) -> StageParts:
     """Build caption rows and the vision-language model, of which the projector is trainable."""
     tokenizer = read_tokenizer(config.data.root, config.data.tokenizer)
     language = load_language_model(config.language_model, tokenizer=tokenizer)
-    check_vocabulary(tokenizer, language.config)
+    check_given_model(
+        language.config,
+        tokenizer=tokenizer,
+        max_length=config.data.max_length,
+        setting=f"language_model {config.language_model}",
+    )
     vision = ClipTower(config.vision)
     projector = build_projector(
         config.projector,

@@ -10,8 +10,9 @@ from phiray.data.image_rows import ConversationRows
 from phiray.errors import ConfigError
 from phiray.models.freezing import freeze_for_stage
 from phiray.models.vision_language import VisionLanguageModel
-from phiray.stages.parts import StageParts, merge_ledgers
+from phiray.stages.parts import StageParts, check_same_tokenizer, merge_ledgers
 from phiray.stages.restore import LoadedModel, load_model, read_description
+from phiray.stages.text import check_given_model
 from phiray.training.objective import Objective
 from phiray.types import Progress
 
@@ -29,6 +30,14 @@ def build(config: InstructConfig) -> StageParts:
     model = _vision_language_model(config, loaded)
     freeze_for_stage(model, "instruct")
     rows = _rows(config, vision)
+    setting = f"checkpoint {config.checkpoint}"
+    check_same_tokenizer(rows.tokenizer, loaded.tokenizer, setting=setting)
+    check_given_model(
+        loaded.description.language_model,
+        tokenizer=loaded.tokenizer,
+        max_length=config.data.max_length,
+        setting=setting,
+    )
     return StageParts(
         source=rows,
         objective=Objective(

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phiray.config.model import PhiConfig
-from phiray.errors import ConfigError
+from phiray.errors import CheckpointError, ConfigError
 from phiray.models.convert import phi_from_litgpt
 from phiray.models.litgpt_phi import LitgptPhi
 from phiray.models.phi import Phi
 from phiray.models.phi_folder import read_phi_folder
-from phiray.stages.parts import Ledger
+from phiray.stages.parts import Ledger, check_same_tokenizer
 from phiray.stages.restore import load_model
 from phiray.text.tokenizer import Tokenizer
 
@@ -36,20 +36,13 @@ def load_language_model(path: str, *, tokenizer: Tokenizer) -> LanguageModel:
         tokenizer: that of the data; a phiray checkpoint must have been trained with the same.
 
     Raises:
-        CheckpointError: if there is nothing to load.
+        CheckpointError: if there is nothing to load, or the folder lacks weights of Phi.
         ConfigError: if the tokenizers differ, or the checkpoint is no language model.
     """
     if (Path(path) / "config.json").is_file():
-        config, tensors = read_phi_folder(Path(path))
-        model = Phi(config)
-        model.load_state_dict(tensors)
-        return LanguageModel(model=model.eval(), config=config, ledger={})
+        return _load_hugging_face(Path(path))
     loaded = load_model(path)
-    if loaded.tokenizer.fingerprint != tokenizer.fingerprint:
-        raise ConfigError(
-            f"language_model {path} was trained with another tokenizer than data.tokenizer. "
-            "They must be the same file. Point data.tokenizer at the one of that run."
-        )
+    check_same_tokenizer(tokenizer, loaded.tokenizer, setting=f"language_model {path}")
     if isinstance(loaded.model, LitgptPhi):
         model = Phi(loaded.description.language_model)
         model.load_state_dict(phi_from_litgpt(loaded.model.state_dict()))
@@ -62,3 +55,16 @@ def load_language_model(path: str, *, tokenizer: Tokenizer) -> LanguageModel:
         )
     config = loaded.description.language_model
     return LanguageModel(model=model.eval(), config=config, ledger=loaded.ledger)
+
+
+def _load_hugging_face(folder: Path) -> LanguageModel:
+    config, tensors = read_phi_folder(folder)
+    model = Phi(config)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"language_model {folder} does not hold the weights that its config.json describes: "
+            f"{error}. Expected what PhiForCausalLM.save_pretrained writes. Fetch it again."
+        ) from error
+    return LanguageModel(model=model.eval(), config=config, ledger={})

@@ -13,6 +13,7 @@ from torch import nn
 from phiray.config.model import ModelDescription
 from phiray.config.stages import AnyStageConfig
 from phiray.data.rows import RowSource
+from phiray.errors import ConfigError
 from phiray.text.tokenizer import Tokenizer
 from phiray.training.objective import Objective
 
@@ -23,6 +24,8 @@ CONFIG_FILE = "config.yaml"
 DESCRIPTION_FILE = "model.json"
 LEDGER_FILE = "ledger.json"
 TOKENIZER_FILE = "tokenizer.json"
+TOKENIZER_SETTINGS_FILE = "tokenizer_config.json"
+"""Names the EOS token, which the tokenizer's own file does not."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,24 @@ def read_tokenizer(root: str, folder: str) -> Tokenizer:
     return Tokenizer.load(Path(root) / folder)
 
 
+def check_same_tokenizer(tokenizer: Tokenizer, trained_with: Tokenizer, *, setting: str) -> None:
+    """Refuse data whose ids mean something else to the model than they did in its training.
+
+    Args:
+        tokenizer: that of the data.
+        trained_with: that of the checkpoint.
+        setting: the checkpoint's key in the settings, and its value.
+
+    Raises:
+        ConfigError: if ids or EOS differ.
+    """
+    if (tokenizer.content, tokenizer.eos_id) != (trained_with.content, trained_with.eos_id):
+        raise ConfigError(
+            f"{setting} was trained with another tokenizer than data.tokenizer. They must be the "
+            "same file. Point data.tokenizer at the one of that run."
+        )
+
+
 def config_yaml(config: AnyStageConfig) -> str:
     """Return the settings as YAML, as a run and its checkpoints keep them."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
@@ -71,4 +92,5 @@ def checkpoint_texts(config: AnyStageConfig, parts: StageParts) -> dict[str, str
         DESCRIPTION_FILE: parts.description.model_dump_json(indent=1),
         LEDGER_FILE: json.dumps(parts.ledger),
         TOKENIZER_FILE: parts.tokenizer.content,
+        TOKENIZER_SETTINGS_FILE: json.dumps({"eos_token": parts.tokenizer.eos_token}),
     }

@@ -25,6 +25,7 @@ from phiray.stages.parts import (
     DESCRIPTION_FILE,
     LEDGER_FILE,
     TOKENIZER_FILE,
+    TOKENIZER_SETTINGS_FILE,
     Ledger,
 )
 from phiray.text.tokenizer import Tokenizer
@@ -58,7 +59,10 @@ def load_model(path: str | Path) -> LoadedModel:
     model.eval()
     return LoadedModel(
         model=model,
-        tokenizer=Tokenizer(checkpoint.texts[TOKENIZER_FILE]),
+        tokenizer=Tokenizer(
+            checkpoint.texts[TOKENIZER_FILE],
+            eos_token=json.loads(checkpoint.texts[TOKENIZER_SETTINGS_FILE])["eos_token"],
+        ),
         config=STAGE_ADAPTER.validate_python(yaml.safe_load(checkpoint.texts[CONFIG_FILE])),
         description=description,
         state=checkpoint.state,

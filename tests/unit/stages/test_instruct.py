@@ -1,0 +1,73 @@
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from phiray.errors import CheckpointError, ConfigError, ExitCode
+from phiray.models.freezing import trainable_names
+from phiray.stages.instruct import build, prepare
+from tests.stage_builders import Trained, changed_names, instruct_config
+
+
+def test_instruct_trains_all_but_the_tower(instruct: Trained) -> None:
+    expected = {name for name in instruct.before if not name.startswith("vision.")}
+    assert changed_names(instruct) == expected
+    parts = {name.split(".")[0] for name in trainable_names(instruct.parts.model)}
+    assert parts == {"projector", "language_model"}
+
+
+def test_instruct_starts_from_the_aligned_model(instruct: Trained, align: Trained) -> None:
+    aligned = align.parts.model.state_dict()
+    assert instruct.before.keys() == aligned.keys()
+    for name, tensor in aligned.items():
+        assert torch.equal(instruct.before[name], tensor), name
+
+
+def test_instruct_inherits_the_whole_ledger(
+    instruct: Trained, align: Trained, scratch: Trained
+) -> None:
+    ledger = instruct.parts.ledger
+    assert set(ledger["book"]) == set(scratch.parts.ledger["book"])
+    assert set(ledger["image"]) == set(align.parts.ledger["image"])
+
+
+def test_prepare_counts_conversations(world: Path, tmp_path: Path, align: Trained) -> None:
+    counts = prepare(instruct_config(world, tmp_path, checkpoint=align.run_dir))
+    num_images = len(align.parts.ledger["image"])
+    assert counts == {"rows": num_images, "images": num_images}
+
+
+@pytest.mark.parametrize("step", [prepare, build])
+def test_a_language_model_without_eyes_is_refused(
+    world: Path, tmp_path: Path, scratch: Trained, step: object
+) -> None:
+    config = instruct_config(world, tmp_path, checkpoint=scratch.run_dir)
+    assert callable(step)
+    with pytest.raises(ConfigError, match="holds a language model without eyes"):
+        step(config)
+
+
+def test_a_missing_checkpoint_is_missing_input(world: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="nowhere is not a folder") as caught:
+        prepare(instruct_config(world, tmp_path, checkpoint=tmp_path / "nowhere"))
+    assert caught.value.exit_code == ExitCode.MISSING_INPUT
+
+
+def test_data_of_another_tokenizer_is_refused(world: Path, tmp_path: Path, align: Trained) -> None:
+    shutil.copytree(world / "tokenizer", tmp_path / "tokenizer")
+    file = tmp_path / "tokenizer" / "tokenizer.json"
+    file.write_text(file.read_text() + "\n")
+    config = instruct_config(world, tmp_path, checkpoint=align.run_dir)
+    data = config.data.model_copy(update={"tokenizer": str(tmp_path / "tokenizer")})
+    with pytest.raises(ConfigError, match="trained with another tokenizer than"):
+        build(config.model_copy(update={"data": data}))
+
+
+def test_rows_longer_than_the_model_reads_are_refused(
+    world: Path, tmp_path: Path, align: Trained
+) -> None:
+    config = instruct_config(world, tmp_path, checkpoint=align.run_dir)
+    data = config.data.model_copy(update={"max_length": 128})
+    with pytest.raises(ConfigError, match=r"data\.max_length is 128, but checkpoint .* 96 tokens"):
+        build(config.model_copy(update={"data": data}))

@@ -1,0 +1,66 @@
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from phiray.config.model import ModelDescription
+from phiray.config.presets import preset
+from phiray.config.stages import STAGE_ADAPTER, STAGES
+from phiray.errors import ConfigError, DataError
+from phiray.stages.parts import (
+    check_same_tokenizer,
+    checkpoint_texts,
+    config_yaml,
+    merge_ledgers,
+    read_tokenizer,
+)
+from phiray.text.tokenizer import Tokenizer
+from tests.stage_builders import Trained, scratch_config
+from tests.text_builders import EOS, build_tokenizer_json, write_tokenizer
+
+
+def test_merge_ledgers_is_the_sorted_union_of_each_kind() -> None:
+    merged = merge_ledgers({"image": [9, 3]}, {"book": [101]}, {"image": [3, 1], "document": ["b"]})
+    assert merged == {"book": [101], "document": ["b"], "image": [1, 3, 9]}
+
+
+def test_merge_ledgers_sorts_numbers_before_names() -> None:
+    assert merge_ledgers({"book": ["pg", 7]}, {"book": [30]}) == {"book": [7, 30, "pg"]}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("name", ["tiny", "phi-2"])
+def test_config_yaml_is_read_back_as_the_same_settings(name: str, stage: str) -> None:
+    config = preset(name, stage)
+    assert STAGE_ADAPTER.validate_python(yaml.safe_load(config_yaml(config))) == config
+
+
+def test_checkpoint_texts_hold_settings_model_ledger_and_tokenizer(
+    scratch: Trained, world: Path
+) -> None:
+    config = scratch_config(world, scratch.run_dir.parent)
+    texts = checkpoint_texts(config, scratch.parts)
+    assert STAGE_ADAPTER.validate_python(yaml.safe_load(texts["config.yaml"])) == config
+    assert ModelDescription.model_validate_json(texts["model.json"]) == scratch.parts.description
+    assert json.loads(texts["ledger.json"]) == scratch.parts.ledger
+    assert Tokenizer(texts["tokenizer.json"]).fingerprint == scratch.parts.tokenizer.fingerprint
+    assert json.loads(texts["tokenizer_config.json"]) == {"eos_token": EOS}
+
+
+def test_read_tokenizer_looks_below_the_root_unless_absolute(tmp_path: Path) -> None:
+    folder = write_tokenizer(tmp_path)
+    below = read_tokenizer(str(tmp_path), "tokenizer")
+    assert read_tokenizer("elsewhere", str(folder)).fingerprint == below.fingerprint
+    with pytest.raises(DataError, match="No tokenizer at elsewhere/tokenizer"):
+        read_tokenizer("elsewhere", "tokenizer")
+
+
+@pytest.mark.parametrize(("ending", "eos_token"), [("\n", EOS), ("", "a")])
+def test_check_same_tokenizer_compares_ids_and_end_of_text(ending: str, eos_token: str) -> None:
+    content = build_tokenizer_json()
+    tokenizer = Tokenizer(content)
+    check_same_tokenizer(Tokenizer(content), tokenizer, setting="checkpoint runs/a")
+    other = Tokenizer(content + ending, eos_token=eos_token)
+    with pytest.raises(ConfigError, match="checkpoint runs/a was trained with another"):
+        check_same_tokenizer(other, tokenizer, setting="checkpoint runs/a")

@@ -57,10 +57,8 @@ def ensure_token() -> Path:
     path = token_path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not path.exists():
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_hex(32))
+        if not path.exists() or path.stat().st_size == 0:
+            _write_token(path)
         path.chmod(0o600)
     except OSError as error:
         raise ClusterError(
@@ -69,6 +67,15 @@ def ensure_token() -> Path:
             exit_code=ExitCode.PERMISSION,
         ) from error
     return path
+
+
+def _write_token(path: Path) -> None:
+    """Put a new token in place at once, readable by nobody else at any moment."""
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(32))
+    temporary.replace(path)
 
 
 @contextmanager
@@ -99,9 +106,10 @@ def start_ray(*, workers: int) -> None:
     Raises:
         ClusterError: 77 if the environment switches authentication off, 69 if Ray does not start.
     """
-    if os.environ.get("RAY_AUTH_MODE") == "disabled":
+    mode = os.environ.get("RAY_AUTH_MODE", "token")
+    if mode.lower() != "token":  # Ray takes every other word as `disabled`
         raise ClusterError(
-            "RAY_AUTH_MODE is `disabled`: everybody on this network could run code as you. It must "
+            f"RAY_AUTH_MODE is `{mode}`: everybody on this network could run code as you. It must "
             "be `token` or unset. Unset it.",
             exit_code=ExitCode.PERMISSION,
         )

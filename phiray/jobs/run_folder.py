@@ -7,6 +7,7 @@ Limits: one machine writes it at a time; attempts are fenced by the checkpoints 
 import json
 import platform
 import subprocess
+import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def open_run(config: AnyStageConfig, *, resume: bool) -> Path:
             )
         _check_same(config, stored)
         return folder
-    if folder.exists() and any(folder.iterdir()):
+    if folder.is_dir() and any(folder.iterdir()):
         raise CheckpointError(
             f"{folder} exists and is not empty. A new run needs a folder of its own. Go on with "
             "that run by --resume, or name this one otherwise, e.g. "
@@ -89,9 +90,14 @@ def source_commit() -> str:
 
 
 def _create(folder: Path, config: AnyStageConfig) -> None:
+    """Make the folder with its settings in it at once: without them it could not be resumed."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG_FILE).write_text(config_yaml(config))
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=folder.parent) as temporary:
+            fresh = Path(temporary) / folder.name
+            fresh.mkdir()
+            (fresh / CONFIG_FILE).write_text(config_yaml(config))
+            fresh.rename(folder)
     except OSError as error:
         raise CheckpointError(
             f"{folder} cannot be made: {error.strerror}. It must be a folder that you can write. "

@@ -1,9 +1,11 @@
 """Follow a run's metrics while Ray trains it elsewhere, and show each step.
 
-Limits: reads a file that is appended to; a shortened file (a resumed run) is read anew.
+Limits: reads a file that is appended to; one that a resumed run has cut back is read anew, and
+only lines that were not there before are shown.
 """
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,24 +18,34 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 
 
 class _Tail:
-    """Remembers how far the file was read."""
+    """Remembers how far the file was read, and which lines it held."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._offset = file.stat().st_size if file.exists() else 0
+        self._inode, self._offset = 0, 0
+        self._seen: set[int] = set()
+        self._new_lines()  # those of an earlier start are no news
 
     def new_records(self) -> list[Record]:
         """Return the complete lines that came since the last call."""
-        if not self._file.exists():
+        return [json.loads(line) for line in self._new_lines()]
+
+    def _new_lines(self) -> list[bytes]:
+        try:
+            file = self._file.open("rb")
+        except FileNotFoundError:
             return []
-        size = self._file.stat().st_size
-        if size < self._offset:
-            self._offset = size
-        with self._file.open("rb") as file:
+        with file:
+            status = os.fstat(file.fileno())
+            # Cutting back writes a new file, which may already have outgrown the old one.
+            if status.st_ino != self._inode or status.st_size < self._offset:
+                self._inode, self._offset = status.st_ino, 0
             file.seek(self._offset)
             complete, newline, _ = file.read().rpartition(b"\n")
         self._offset += len(complete) + len(newline)
-        return [json.loads(line) for line in complete.splitlines() if line]
+        lines = [line for line in complete.splitlines() if hash(line) not in self._seen]
+        self._seen.update(hash(line) for line in lines)
+        return lines
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
 
+from phiray.checkpoints.files import write_json
 from phiray.config.stages import AnyStageConfig
 from phiray.errors import ClusterError, ConfigError, ExitCode, error_from_payload
 from phiray.jobs.display import Display
@@ -71,7 +72,7 @@ def train_stage(config: AnyStageConfig, *, resume: bool, display: Display) -> Ru
     ):
         trained = _fit(config, run_dir)
     summary = _summarise(config, run_dir, trained)
-    (run_dir / RESULT_FILE).write_text(json.dumps(asdict(summary), indent=1) + "\n")
+    write_json(run_dir / RESULT_FILE, asdict(summary))  # at once: it says that the run is complete
     return summary
 
 

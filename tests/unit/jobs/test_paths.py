@@ -1,0 +1,48 @@
+from pathlib import Path
+
+import pytest
+
+from phiray.config.model import VisionConfig
+from phiray.config.presets import preset
+from phiray.config.stages import STAGES, AlignConfig, InstructConfig
+from phiray.jobs.paths import with_absolute_paths
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_run_and_data_become_absolute(
+    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = with_absolute_paths(preset("tiny", stage))
+    assert config.run.output_dir == str(tmp_path / "runs")
+    assert config.data.root == str(tmp_path / "phiray-demo/data")
+    assert config.data.tokenizer == "tokenizer"
+
+
+def test_checkpoints_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    align = with_absolute_paths(preset("tiny", "align"))
+    instruct = with_absolute_paths(preset("tiny", "instruct"))
+    assert isinstance(align, AlignConfig)
+    assert isinstance(instruct, InstructConfig)
+    assert align.language_model == str(tmp_path / "runs/scratch")
+    assert instruct.checkpoint == str(tmp_path / "runs/align")
+
+
+def test_tower_becomes_absolute_only_if_it_is_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clip").mkdir()
+    weights = {}
+    for name in ("clip", "openai"):
+        config = AlignConfig(vision=VisionConfig(weights=name))
+        absolute = with_absolute_paths(config)
+        assert isinstance(absolute, AlignConfig)
+        weights[name] = absolute.vision.weights
+    assert weights == {"clip": str(tmp_path / "clip"), "openai": "openai"}
+
+
+def test_absolute_settings_stay_as_they_are(tmp_path: Path) -> None:
+    once = with_absolute_paths(preset("phi-2", "align"))
+    assert with_absolute_paths(once) == once

@@ -1,0 +1,88 @@
+import json
+import time
+from pathlib import Path
+
+from phiray.checkpoints.files import write_text
+from phiray.jobs.tail import shown_steps
+from phiray.training.metrics_log import METRICS_NAME, Record
+
+
+class Recorder:
+    """Remembers the steps that it was shown."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[str, int, int]] = []
+
+    def progress(self, description: str, done: int, total: int) -> None:
+        raise AssertionError(description)
+
+    def note(self, text: str) -> None:
+        raise AssertionError(text)
+
+    def step(self, run: str, record: Record, max_steps: int) -> None:
+        self.steps.append((run, int(str(record["step"])), max_steps))
+
+    @property
+    def numbers(self) -> list[int]:
+        return [step for _, step, _ in self.steps]
+
+    def wait_for(self, count: int) -> None:
+        deadline = time.monotonic() + 20
+        while len(self.steps) < count and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+
+def line(step: int, **more: float) -> str:
+    return json.dumps({"step": step, **more}) + "\n"
+
+
+def test_steps_are_shown_while_they_come(tmp_path: Path) -> None:
+    recorder = Recorder()
+    with shown_steps(tmp_path, display=recorder, max_steps=9):
+        with (tmp_path / METRICS_NAME).open("w") as file:
+            file.write(line(1) + line(2))
+        recorder.wait_for(2)
+        assert recorder.steps == [(tmp_path.name, 1, 9), (tmp_path.name, 2, 9)]
+
+
+def test_last_steps_are_shown_at_the_end(tmp_path: Path) -> None:
+    recorder = Recorder()
+    with shown_steps(tmp_path, display=recorder, max_steps=9):
+        (tmp_path / METRICS_NAME).write_text(line(1))
+    assert recorder.numbers == [1]
+
+
+def test_half_a_line_waits_for_its_end(tmp_path: Path) -> None:
+    recorder = Recorder()
+    with shown_steps(tmp_path, display=recorder, max_steps=9):
+        with (tmp_path / METRICS_NAME).open("w") as file:
+            file.write(line(1) + line(2)[:5])
+            file.flush()
+            recorder.wait_for(1)
+            assert recorder.numbers == [1]
+            file.write(line(2)[5:])
+        recorder.wait_for(2)
+    assert recorder.numbers == [1, 2]
+
+
+def test_steps_of_an_earlier_start_are_not_shown(tmp_path: Path) -> None:
+    (tmp_path / METRICS_NAME).write_text(line(1) + line(2))
+    recorder = Recorder()
+    with (
+        shown_steps(tmp_path, display=recorder, max_steps=9),
+        (tmp_path / METRICS_NAME).open("a") as file,
+    ):
+        file.write(line(3))
+    assert recorder.numbers == [3]
+
+
+def test_replayed_steps_are_shown_again_even_if_they_outgrow_the_old_file(tmp_path: Path) -> None:
+    file = tmp_path / METRICS_NAME
+    recorder = Recorder()
+    with shown_steps(tmp_path, display=recorder, max_steps=9):
+        file.write_text(line(1) + line(2) + line(3))
+        recorder.wait_for(3)
+        # A worker died; the next one cuts back to step 1 and has replayed it all by the next look.
+        replayed = "".join(line(step, step_seconds=0.123456789) for step in (2, 3, 4))
+        write_text(file, line(1) + replayed)
+    assert recorder.numbers == [1, 2, 3, 2, 3, 4]

@@ -1,0 +1,143 @@
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import ray
+from ray.train.v2.api.exceptions import WorkerGroupError
+
+from phiray.config.training import ClusterConfig
+from phiray.errors import CheckpointError, ClusterError, ConfigError, DataError, ExitCode
+from phiray.jobs import train as job
+from phiray.jobs.display import SilentDisplay
+from phiray.jobs.payload import TrainedRun
+from phiray.jobs.run_folder import open_run, run_folder
+from phiray.jobs.train import (
+    RESULT_FILE,
+    RunSummary,
+    check_workers,
+    read_summary,
+    threads_per_worker,
+    train_stage,
+)
+from phiray.runtime import num_cores
+from phiray.training.metrics_log import METRICS_NAME
+from tests.stage_builders import scratch_config
+
+SUMMARY = RunSummary("scratch", "scratch", 3, 372, 5.5, {"loop_seconds": 1.5})
+
+
+@pytest.fixture(autouse=True)
+def _without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is refused here must be refused before Ray is asked."""
+
+    def refuse(**_: object) -> None:
+        raise AssertionError("Ray was asked")
+
+    monkeypatch.setattr(ray, "init", refuse)
+
+
+def test_more_workers_than_cores_are_refused_before_anything_is_made(
+    world: Path, tmp_path: Path
+) -> None:
+    workers = num_cores() + 1
+    config = scratch_config(world, tmp_path / "runs")
+    config = config.model_copy(update={"cluster": ClusterConfig(workers=workers)})
+    match = f"cluster.workers is {workers}, but this machine has {num_cores()} cores"
+    with pytest.raises(ConfigError, match=match) as caught:
+        train_stage(config, resume=False, display=SilentDisplay())
+    assert int(caught.value.exit_code) == 78
+    assert not (tmp_path / "runs").exists()
+    assert not ray.is_initialized()
+
+
+def test_as_many_workers_as_cores_are_fine(world: Path, tmp_path: Path) -> None:
+    config = scratch_config(world, tmp_path)
+    check_workers(config.model_copy(update={"cluster": ClusterConfig(workers=num_cores())}))
+
+
+def test_workers_with_gpus_are_not_counted_against_cores(world: Path, tmp_path: Path) -> None:
+    cluster = ClusterConfig(workers=num_cores() + 1, use_gpu=True)
+    check_workers(scratch_config(world, tmp_path).model_copy(update={"cluster": cluster}))
+
+
+def test_threads_share_the_cores_unless_set(world: Path, tmp_path: Path) -> None:
+    config = scratch_config(world, tmp_path)
+    assert threads_per_worker(config) == num_cores()
+    many = config.model_copy(update={"cluster": ClusterConfig(workers=10 * num_cores())})
+    assert threads_per_worker(many) == 1
+    given = config.model_copy(update={"cluster": ClusterConfig(cpus_per_worker=7)})
+    assert threads_per_worker(given) == 7
+
+
+def test_occupied_folder_is_refused(world: Path, tmp_path: Path) -> None:
+    config = scratch_config(world, tmp_path)
+    open_run(config, resume=False)
+    with pytest.raises(CheckpointError, match="exists and is not empty") as caught:
+        train_stage(config, resume=False, display=SilentDisplay())
+    assert caught.value.exit_code == ExitCode.CANNOT_CREATE
+
+
+def test_nothing_to_resume_is_refused(world: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds no run to resume") as caught:
+        train_stage(scratch_config(world, tmp_path), resume=True, display=SilentDisplay())
+    assert caught.value.exit_code == ExitCode.MISSING_INPUT
+
+
+def test_missing_data_is_said_before_ray_starts(tmp_path: Path) -> None:
+    config = scratch_config(tmp_path / "nowhere", tmp_path / "runs")
+    with pytest.raises(DataError, match="nowhere") as caught:
+        train_stage(config, resume=False, display=SilentDisplay())
+    assert caught.value.exit_code == ExitCode.MISSING_INPUT
+
+
+def test_complete_run_is_not_trained_again(world: Path, tmp_path: Path) -> None:
+    config = scratch_config(world, tmp_path)
+    folder = open_run(config, resume=False)
+    (folder / RESULT_FILE).write_text(json.dumps(asdict(SUMMARY)))
+    assert train_stage(config, resume=True, display=SilentDisplay()) == SUMMARY
+    assert read_summary(run_folder(config)) == SUMMARY
+
+
+def test_summary_is_taken_from_the_metrics(world: Path, tmp_path: Path) -> None:
+    records = [
+        {"step": step, "train/loss_nats_per_token": 40.0 - step, "label_tokens": 10}
+        for step in range(1, 21)
+    ]
+    (tmp_path / METRICS_NAME).write_text("".join(json.dumps(record) + "\n" for record in records))
+    summary = job._summarise(scratch_config(world, tmp_path), tmp_path, TrainedRun(20, True, 1.234))
+    assert summary == RunSummary(
+        name="scratch",
+        stage="scratch",
+        steps=20,
+        label_tokens=200,
+        loss_nats_per_token=20.5,  # the mean of 21 and 20
+        measured={"loop_seconds": 1.2},
+    )
+
+
+def test_lost_workers_leave_a_resumable_run(tmp_path: Path) -> None:
+    error = job._failure(WorkerGroupError("worker 0 died", {0: RuntimeError("died")}), tmp_path)
+    assert isinstance(error, ClusterError)
+    assert error.exit_code == ExitCode.RESUMABLE
+    assert "start it again with --resume" in error.message
+
+
+def test_fault_of_ours_keeps_its_traceback(tmp_path: Path) -> None:
+    fault = type("UserExceptionWithTraceback", (Exception,), {})("ours")
+    error = WorkerGroupError("failed", {0: fault})
+    assert job._failure(error, tmp_path) is error
+
+
+@pytest.mark.slow
+def test_what_the_controller_unpickles_loads_no_heavy_library() -> None:
+    heavy = ("transformers", "open_clip", "litgpt")
+    code = (
+        f"import sys, phiray.jobs.train;print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=200
+    )
+    assert result.stdout.strip() == "[]"

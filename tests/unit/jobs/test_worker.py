@@ -1,0 +1,114 @@
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import ray.train
+import ray.train.torch
+import torch
+
+from phiray.config.stages import AnyStageConfig
+from phiray.data.local import read_steps
+from phiray.errors import ExitCode
+from phiray.jobs import worker
+from phiray.jobs.payload import WorkerPayload
+from phiray.jobs.run_folder import run_folder
+from phiray.jobs.worker import train_worker
+from phiray.stages.restore import load_model
+from phiray.training.metrics_log import read_metrics
+from phiray.types import StepInput
+from tests.stage_builders import phi_config, scratch_config, training
+
+
+class Session:
+    """What a worker asks of Ray, answered in this process."""
+
+    def __init__(self) -> None:
+        self.reports: list[tuple[int, str]] = []
+        self.stop_after: int | None = None
+
+    def report(self, metrics: dict[str, float], **options: object) -> None:
+        self.reports.append((int(metrics["step"]), str(options["checkpoint_dir_name"])))
+        if self.stop_after == len(self.reports):
+            raise KeyboardInterrupt("killed")  # no error of phiray's
+
+    def stream_steps(self, *arguments: object, **options: object) -> Iterator[StepInput]:
+        del options["decode"]  # where it runs is Ray's matter
+        read: Callable[..., Iterator[StepInput]] = read_steps
+        return read(*arguments, **options)
+
+
+@pytest.fixture
+def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
+    session = Session()
+    monkeypatch.setattr(worker, "stream_steps", session.stream_steps)
+    monkeypatch.setattr(ray.train, "report", session.report)
+    monkeypatch.setattr(ray.train.torch, "get_device", lambda: torch.device("cpu"))
+    threads = torch.get_num_threads()
+    yield session
+    torch.set_num_threads(threads)
+
+
+def payload(config: AnyStageConfig) -> WorkerPayload:
+    return {
+        "config": config.model_dump(mode="json"),
+        "run_dir": str(run_folder(config)),
+        "threads": 1,
+    }
+
+
+def losses(run_dir: Path) -> list[object]:
+    return [record["train/loss_nats_per_token"] for record in read_metrics(run_dir)]
+
+
+def test_worker_trains_to_the_last_step_and_answers_in_json(
+    world: Path, tmp_path: Path, session: Session
+) -> None:
+    config = scratch_config(world, tmp_path)
+    answer = train_worker(payload(config))
+    assert "error" not in answer, answer
+    run = json.loads(json.dumps(answer))["run"]
+    assert (run["steps"], run["is_finished"]) == (3, True)
+    assert session.reports == [(3, "step-00000003")]
+    assert load_model(run_folder(config)).state["step"] == 3
+
+
+def test_worker_goes_on_from_the_newest_checkpoint_bit_for_bit(
+    world: Path, tmp_path: Path, session: Session
+) -> None:
+    each_step = training(5).model_copy(update={"checkpoint_every_steps": 2, "log_row_ids": True})
+    whole = scratch_config(world, tmp_path, name="whole")
+    whole = whole.model_copy(update={"training": each_step})
+    train_worker(payload(whole))
+    session.stop_after = len(session.reports) + 1
+    cut = scratch_config(world, tmp_path, name="cut").model_copy(update={"training": each_step})
+    with pytest.raises(KeyboardInterrupt, match="killed"):
+        train_worker(payload(cut))
+    assert len(losses(run_folder(cut))) == 2
+    session.stop_after = None
+    train_worker(payload(cut))
+    assert losses(run_folder(cut)) == losses(run_folder(whole))
+    weights = [load_model(run_folder(config)).model.state_dict() for config in (whole, cut)]
+    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+
+
+def test_worker_gives_a_users_mistake_back_as_a_value(
+    world: Path, tmp_path: Path, session: Session
+) -> None:
+    config = scratch_config(world, tmp_path)
+    config = config.model_copy(update={"model": phi_config(vocab_size=100)})
+    answer = train_worker(payload(config))
+    error = json.loads(json.dumps(answer))["error"]
+    assert error["exit_code"] == ExitCode.BAD_CONFIG
+    assert error["message"].startswith("model.vocab_size is 100")
+
+
+def test_worker_lets_a_fault_of_ours_through(
+    world: Path, tmp_path: Path, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: str) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(worker, "stage_module", fail)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        train_worker(payload(scratch_config(world, tmp_path)))

@@ -1,0 +1,176 @@
+import logging
+import os
+import stat
+from pathlib import Path
+
+import pytest
+import ray
+import ray.data
+
+from phiray.errors import ClusterError, ExitCode
+from phiray.runtime import (
+    ensure_token,
+    num_cores,
+    quiet_ray,
+    ray_session,
+    start_ray,
+    token_path,
+)
+
+
+@pytest.fixture
+def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "keys" / "auth_token"
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(path))
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    return path
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
+    """Collect what Ray would be started with; every change to the environment is taken back."""
+    calls: list[dict[str, object]] = []
+    for name in list(os.environ):
+        monkeypatch.setenv(name, os.environ[name])
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    monkeypatch.setattr(ray, "init", lambda **options: calls.append(options))
+    return calls
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_new_token_is_readable_by_its_owner_alone(token: Path) -> None:
+    previous = os.umask(0)
+    try:
+        assert ensure_token() == token
+    finally:
+        os.umask(previous)
+    assert mode(token) == 0o600
+    assert len(bytes.fromhex(token.read_text())) == 32
+    assert [path.name for path in token.parent.iterdir()] == ["auth_token"]
+
+
+def test_token_is_kept_and_closed_to_others(token: Path) -> None:
+    ensure_token()
+    content = token.read_text()
+    token.chmod(0o644)  # what Ray itself writes
+    ensure_token()
+    assert token.read_text() == content
+    assert mode(token) == 0o600
+
+
+def test_empty_token_is_replaced(token: Path) -> None:
+    token.parent.mkdir()
+    token.touch()
+    ensure_token()
+    assert len(token.read_text()) == 64
+
+
+def test_two_tokens_differ(token: Path) -> None:
+    first = ensure_token().read_text()
+    token.unlink()
+    assert ensure_token().read_text() != first
+
+
+def test_token_that_cannot_be_kept_is_a_matter_of_permission(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "file" / "auth_token"))
+    with pytest.raises(ClusterError, match="Set RAY_AUTH_TOKEN_PATH") as caught:
+        ensure_token()
+    assert caught.value.exit_code == ExitCode.PERMISSION
+
+
+def test_token_lies_in_the_home_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert token_path() == tmp_path / ".ray" / "auth_token"
+
+
+@pytest.mark.parametrize("word", ["disabled", "Disabled", "DISABLED", "none", ""])
+def test_ray_without_a_lock_is_refused(
+    word: str, token: Path, asked: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(os.environ, "RAY_AUTH_MODE", word)
+    with pytest.raises(ClusterError, match=f"RAY_AUTH_MODE is `{word}`") as caught:
+        start_ray(workers=1)
+    assert int(caught.value.exit_code) == 77
+    assert asked == []
+
+
+def test_embedded_ray_is_private_and_has_room_for_the_workers(
+    token: Path, asked: list[dict[str, object]]
+) -> None:
+    workers = num_cores() + 3
+    start_ray(workers=workers)
+    [options] = asked
+    assert options["address"] == "local"
+    assert options["num_cpus"] == workers + 1
+    assert options["include_dashboard"] is False
+    assert mode(token) == 0o600
+
+
+def test_starting_ray_gives_the_umask_back(token: Path, asked: list[dict[str, object]]) -> None:
+    previous = os.umask(0o027)
+    try:
+        start_ray(workers=1)
+        after = os.umask(0o027)
+    finally:
+        os.umask(previous)
+    assert after == 0o027
+
+
+def test_settings_of_the_user_stay(
+    token: Path, asked: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(os.environ, "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "7")
+    start_ray(workers=1)
+    assert os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] == "7"
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
+def test_ray_that_does_not_start_says_why(
+    token: Path, asked: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        raise RuntimeError("no room for the object store")
+
+    monkeypatch.setattr(ray, "init", fail)
+    with pytest.raises(ClusterError, match="no room for the object store") as caught:
+        start_ray(workers=1)
+    assert int(caught.value.exit_code) == 69
+
+
+def test_session_ends_the_ray_that_it_started_and_no_other(
+    token: Path, asked: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[bool] = []
+    monkeypatch.setattr(ray, "shutdown", lambda: ended.append(True))
+    with ray_session(workers=1):
+        monkeypatch.setattr(ray, "is_initialized", lambda: True)
+        with ray_session(workers=1):
+            pass
+        assert ended == []
+    assert ended == [True]
+    assert len(asked) == 1
+
+
+def test_session_ends_its_ray_after_an_error(
+    token: Path, asked: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[bool] = []
+    monkeypatch.setattr(ray, "shutdown", lambda: ended.append(True))
+    with pytest.raises(KeyError, match="inside"), ray_session(workers=1):
+        raise KeyError("inside")
+    assert ended == [True]
+
+
+def test_quiet_ray_switches_its_bars_off() -> None:
+    quiet_ray()
+    assert ray.data.DataContext.get_current().enable_progress_bars is False
+    assert not logging.getLogger("ray.train").isEnabledFor(logging.WARNING)

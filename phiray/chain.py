@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from phiray.checkpoints.files import write_json
 from phiray.config.demo import DemoConfig, demo_configs, find_tokenizer
 from phiray.config.stages import AlignConfig
 from phiray.errors import CheckpointError, DataError, ExitCode
@@ -20,10 +21,12 @@ from phiray.jobs.display import Display
 from phiray.jobs.memory import watch_memory
 from phiray.jobs.run_folder import run_folder
 from phiray.jobs.train import check_workers, train_stage
+from phiray.models.clip_weights import CONFIG_NAME
 from phiray.runtime import ray_session
 from phiray.text.tokenizer import Tokenizer
 from phiray.world.build import build_world
 from phiray.world.clip import train_clip
+from phiray.world.settings import WorldConfig
 
 MARKER_FILE = "demo.json"
 _SUITE_OF_STAGE = {"scratch": "lm", "litgpt": "lm", "align": "caption", "instruct": "instruct"}
@@ -60,7 +63,7 @@ def run_demo(
     """Run the chain below `out`; an interrupted one goes on where it stopped.
 
     Args:
-        out: folder of the demo; a finished demo in it is kept as `out.previous`.
+        out: folder of the demo; a finished demo in it is kept as `OUT.previous-N`.
         data: folder with real samples in the layouts of their downloads; none builds the world.
         seed: of everything.
         workers: training processes of each stage.
@@ -69,7 +72,12 @@ def run_demo(
     Raises:
         PhirayError: of the kind and exit code that fits; what was finished stays.
     """
-    identity = {"seed": seed, "data": None if data is None else str(data.absolute())}
+    identity: dict[str, object] = {
+        "seed": seed,
+        "data": None if data is None else str(data.absolute()),
+    }
+    if data is not None:
+        _check_data(data)  # first, so that a misspelt path leaves no folder of its own
     _open_folder(out, identity)
     clock = _Clock()
     with watch_memory() as memory:
@@ -82,17 +90,27 @@ def run_demo(
         out / "report.html",
         measured={"seconds": clock.seconds, "peak_memory_bytes": memory.peak_bytes},
     )
-    (out / MARKER_FILE).write_text(json.dumps({**identity, "finished": True}))
+    write_json(out / MARKER_FILE, {**identity, "finished": True})
     return DemoSummary(report.html, report.json, clock.seconds, memory.peak_bytes)
+
+
+def _check_data(data: Path) -> None:
+    if not data.is_dir():
+        raise DataError(
+            f"{data} is no folder. It must hold coco/, gutenberg/, redpajama/, instruct/ and "
+            "tokenizer/. Correct --data.",
+            exit_code=ExitCode.MISSING_INPUT,
+        )
+    find_tokenizer(data)
 
 
 def _open_folder(out: Path, identity: dict[str, object]) -> None:
     marker = out / MARKER_FILE
-    if out.exists() and any(out.iterdir()):
-        stored = json.loads(marker.read_text()) if marker.is_file() else None
+    if out.is_dir() and any(out.iterdir()):
+        stored = _read_marker(marker)
         if stored == {**identity, "finished": False}:
             return
-        if stored is None or not stored["finished"]:
+        if not stored.get("finished"):
             raise CheckpointError(
                 f"{out} holds other files or an unfinished demo with another seed or data. The "
                 "demo needs a folder of its own. Name another one, e.g. --out demo-2.",
@@ -101,13 +119,22 @@ def _open_folder(out: Path, identity: dict[str, object]) -> None:
         _keep_previous(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        marker.write_text(json.dumps({**identity, "finished": False}))
+        write_json(marker, {**identity, "finished": False})
     except OSError as error:
         raise CheckpointError(
             f"{out} cannot be made: {error.strerror}. It must be a folder that you can write. "
             "Name another one with --out.",
             exit_code=ExitCode.CANNOT_CREATE,
         ) from error
+
+
+def _read_marker(marker: Path) -> dict[str, object]:
+    """Read what the folder was made for; nothing if it is no demo's."""
+    try:
+        stored = json.loads(marker.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return stored if isinstance(stored, dict) else {}
 
 
 def _keep_previous(out: Path) -> None:
@@ -122,13 +149,7 @@ def _make_inputs(
 ) -> list[DemoConfig]:
     root = out / "data" if data is None else data
     if data is None:
-        build_world(root, seed=seed, progress=display.progress)
-    elif not root.is_dir():
-        raise DataError(
-            f"{root} is no folder. It must hold coco/, gutenberg/, redpajama/, instruct/ and "
-            "tokenizer/. Correct --data.",
-            exit_code=ExitCode.MISSING_INPUT,
-        )
+        build_world(root, seed=seed, settings=WorldConfig(), progress=display.progress)
     tokenizer = Tokenizer.load(root / find_tokenizer(root))
     configs = demo_configs(
         out, data=data, vocab_size=tokenizer.vocab_size, seed=seed, workers=workers
@@ -136,7 +157,9 @@ def _make_inputs(
     for config in configs:
         check_workers(config)
     align = next(config for config in configs if isinstance(config, AlignConfig))
-    train_clip(align.data, align.vision, out=out / "clip", seed=seed, progress=display.progress)
+    clip = out / "clip"
+    if not (clip / CONFIG_NAME).is_file():  # written last: with it, the tower of this demo is there
+        train_clip(align.data, align.vision, out=clip, seed=seed, progress=display.progress)
     return configs
 
 

@@ -16,6 +16,8 @@ class WorkerPayload(TypedDict):
     """The stage's settings, validated anew by the worker."""
     run_dir: str
     """Absolute path of the run's folder."""
+    start: str
+    """Names this start of the run; Ray starts its workers anew under the same name."""
     threads: int
     """CPU threads to compute with."""
 

@@ -1,4 +1,4 @@
-"""Follow a run's metrics while Ray trains it elsewhere, and show each step.
+"""Follow a run's files while Ray trains it elsewhere, and show each step and each restart.
 
 Limits: reads a file that is appended to; one that a resumed run has cut back is read anew, and
 only lines that were not there before are shown.
@@ -10,9 +10,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from phiray.jobs.display import Display
-from phiray.training.metrics_log import METRICS_NAME, Record
+from phiray.training.metrics_log import EVENTS_NAME, METRICS_NAME
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -26,7 +27,8 @@ class _Tail:
         self._seen: set[int] = set()
         self._new_lines()  # those of an earlier start are no news
 
-    def new_records(self) -> list[Record]:
+    # Any: JSON of two files; each caller knows the keys of its own.
+    def new_records(self) -> list[dict[str, Any]]:
         """Return the complete lines that came since the last call."""
         return [json.loads(line) for line in self._new_lines()]
 
@@ -51,10 +53,16 @@ class _Tail:
 @contextmanager
 def shown_steps(run_dir: Path, *, display: Display, max_steps: int) -> Iterator[None]:
     """Show the run's steps for as long as the block runs."""
-    tail, done = _Tail(run_dir / METRICS_NAME), threading.Event()
+    metrics, events = _Tail(run_dir / METRICS_NAME), _Tail(run_dir / EVENTS_NAME)
+    done, starts = threading.Event(), 0
 
     def show() -> None:
-        for record in tail.new_records():
+        nonlocal starts
+        for event in events.new_records():
+            starts += event["event"] in ("start", "resume")
+            if starts > 1 and event["event"] != "end":
+                display.note(_describe_restart(run_dir.name, event))
+        for record in metrics.new_records():
             display.step(run_dir.name, record, max_steps)
 
     def follow() -> None:
@@ -69,3 +77,11 @@ def shown_steps(run_dir: Path, *, display: Display, max_steps: int) -> Iterator[
         done.set()
         thread.join()
         show()
+
+
+# Any: JSON of events.jsonl.
+def _describe_restart(run: str, event: dict[str, Any]) -> str:
+    return (
+        f"{run}: a worker was lost; going on from step {event['step']}, with "
+        f"{event['replayed_steps']} steps to do again (attempt {event['attempt']})"
+    )

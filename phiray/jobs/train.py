@@ -104,6 +104,7 @@ def _fit(config: AnyStageConfig, run_dir: Path) -> TrainedRun:
     payload: WorkerPayload = {
         "config": config.model_dump(mode="json"),
         "run_dir": str(run_dir),
+        "start": uuid.uuid4().hex[:12],
         "threads": threads_per_worker(config),
     }
     trainer = TorchTrainer(
@@ -120,7 +121,7 @@ def _fit(config: AnyStageConfig, run_dir: Path) -> TrainedRun:
         ),
         # Ray's own record can refuse a start that ours allows: each start has a fresh name.
         run_config=RunConfig(
-            name=uuid.uuid4().hex[:12],
+            name=payload["start"],
             storage_path=str(run_dir / "ray"),
             failure_config=FailureConfig(
                 max_failures=config.cluster.max_failures, controller_failure_limit=0
@@ -131,6 +132,10 @@ def _fit(config: AnyStageConfig, run_dir: Path) -> TrainedRun:
         outcome = trainer.fit().return_value
     except TrainingFailedError as error:
         raise _failure(error, run_dir) from error
+    if "fault" in outcome:
+        raise RuntimeError(
+            f"a worker of {run_dir.name} met a fault of phiray's:\n{outcome['fault']}"
+        )
     if "error" in outcome:
         raise error_from_payload(outcome["error"])
     return TrainedRun(**outcome["run"])

@@ -4,7 +4,10 @@ Source: Ray Train V2's function trainer; DESIGN 8 (references to our checkpoints
 Limits: imports neither transformers, open_clip nor litgpt: Ray's controller imports this file too.
 """
 
+import json
+import tempfile
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -12,13 +15,14 @@ from pathlib import Path
 import ray.train
 import ray.train.torch
 import torch
-from ray.train import Checkpoint, CheckpointUploadMode
+from ray.train import Checkpoint
 
 from phiray.config.data import ImageDataConfig
 from phiray.config.stages import STAGE_ADAPTER, AnyStageConfig
 from phiray.data.order import OrderSettings, rank_positions
 from phiray.data.pipeline import resolve_decode, stream_steps
 from phiray.errors import PhirayError, payload_from_error
+from phiray.jobs.faults import read_fault, write_fault
 from phiray.jobs.payload import TrainedRun, WorkerPayload
 from phiray.runtime import quiet_ray
 from phiray.stages.parts import StageParts, checkpoint_texts
@@ -30,17 +34,29 @@ from phiray.training.run_files import open_run, resume
 from phiray.training.state import build_state
 from phiray.types import StepInput
 
+_MAY_PASS = (RuntimeError, OSError, MemoryError)
+"""What a lost peer, device or disk raises: Ray starts the workers again, from the checkpoint."""
+
 
 def train_worker(payload: WorkerPayload) -> dict[str, object]:
     """Train, and return the outcome as plain JSON.
 
     A user's mistake comes back as a value: every rank has it at the same step, and Ray would
-    otherwise start the run again, only to fail in the same way.
+    otherwise start the run again, only to fail in the same way. For the same reason a fault of
+    phiray's is written down, and handed over by the workers that Ray starts in place of these.
     """
+    fault = read_fault(payload)
+    if fault is not None:
+        return {"fault": fault}
     try:
         return {"run": asdict(_train(payload))}
     except PhirayError as error:
         return {"error": payload_from_error(error)}
+    except _MAY_PASS:
+        raise
+    except Exception:
+        write_fault(payload, traceback.format_exc())
+        raise
 
 
 def _train(payload: WorkerPayload) -> TrainedRun:
@@ -108,10 +124,13 @@ def _steps(
 
 
 def _report(step: int, path: Path, metrics: Metrics) -> None:
-    """Tell Ray of a committed checkpoint: a reference, for ours is the only store."""
-    ray.train.report(
-        {**metrics, "step": step},
-        checkpoint=Checkpoint(str(path)),
-        checkpoint_dir_name=path.name,
-        checkpoint_upload_mode=CheckpointUploadMode.NO_UPLOAD,
-    )
+    """Tell Ray of a committed checkpoint: a reference to it, for ours is the only store."""
+    with tempfile.TemporaryDirectory(prefix="phiray-") as folder:
+        (Path(folder) / "checkpoint.json").write_text(json.dumps({"path": str(path)}))
+        ray.train.report(
+            {**metrics, "step": step},
+            checkpoint=Checkpoint.from_directory(folder)
+            if current_collective().rank == 0
+            else None,
+            checkpoint_dir_name=path.name,
+        )

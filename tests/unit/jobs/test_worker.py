@@ -53,6 +53,7 @@ def payload(config: AnyStageConfig) -> WorkerPayload:
     return {
         "config": config.model_dump(mode="json"),
         "run_dir": str(run_folder(config)),
+        "start": "first",
         "threads": 1,
     }
 
@@ -109,6 +110,37 @@ def test_worker_lets_a_fault_of_ours_through(
     def fail(_: str) -> None:
         raise ZeroDivisionError("a bug")
 
+    config = scratch_config(world, tmp_path)
+    run_folder(config).mkdir(parents=True)
     monkeypatch.setattr(worker, "stage_module", fail)
     with pytest.raises(ZeroDivisionError, match="a bug"):
-        train_worker(payload(scratch_config(world, tmp_path)))
+        train_worker(payload(config))
+
+
+def test_fault_is_met_once_and_handed_over_by_the_next_workers(
+    world: Path, tmp_path: Path, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = scratch_config(world, tmp_path)
+    run_folder(config).mkdir(parents=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "stream_steps", None)  # a fault: None cannot be called
+        with pytest.raises(TypeError, match="not callable"):
+            train_worker(payload(config))
+    assert "not callable" in str(train_worker(payload(config))["fault"])
+    again: WorkerPayload = {**payload(config), "start": "second"}
+    assert "fault" not in train_worker(again)
+
+
+def test_lost_peer_is_no_fault(
+    world: Path, tmp_path: Path, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = scratch_config(world, tmp_path)
+    run_folder(config).mkdir(parents=True)
+
+    def lose_peer(*arguments: object, **options: object) -> None:
+        raise RuntimeError("Connection closed by peer")
+
+    monkeypatch.setattr(worker, "stream_steps", lose_peer)
+    with pytest.raises(RuntimeError, match="closed by peer"):
+        train_worker(payload(config))
+    assert not (run_folder(config) / "fault.json").exists()

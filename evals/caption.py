@@ -6,7 +6,7 @@ Limits: one seeded partner image for each image. Blind rows pass through the sam
 ids.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,18 +14,13 @@ from numpy.typing import NDArray
 
 from phiray.evals.caption_texts import best_constant_caption, caption_columns
 from phiray.evals.cider import IdfTable
+from phiray.evals.continuations import score_continuations
 from phiray.evals.generation import generate_texts, prompt_candidate
 from phiray.evals.results import Sample
-from phiray.evals.scoring import (
-    Candidate,
-    Pixels,
-    TextNats,
-    score_candidates,
-    split_end,
-)
+from phiray.evals.scoring import Pixels, TextNats, split_end
 from phiray.evals.settings import EvalSettings
 from phiray.models.interface import TokenModel
-from phiray.text.prompts import caption_prompt, caption_row
+from phiray.text.prompts import answer_tokens, caption_prompt
 from phiray.text.tokenizer import Tokenizer
 from phiray.types import Progress
 
@@ -58,12 +53,13 @@ class CaptionTask:
 
 
 @dataclass(frozen=True)
-class _Views:
-    """One set of images for all examples, under three conditions."""
+class _Likelihoods:
+    """Surprise of every caption of every example, in their order, under three pictures."""
 
-    own: list[Pixels]
-    shuffled: list[Pixels]
-    blank: list[Pixels]
+    own: list[TextNats]
+    shuffled: list[TextNats]
+    """With the picture of the example's partner."""
+    blank: list[TextNats]
 
 
 def evaluate_captions(
@@ -82,21 +78,24 @@ def evaluate_captions(
         caption (likelihoods) and one for each image (generated text).
     """
     partners = derangement(len(task.examples), seed=task.settings.seed)
-    views = _build_views(task.examples, partners)
-    own, shuffled, blank = _score_views(model, task, views)
-    said = _generate(model, task, views.own, "writing captions")
+    own = [example.pixels for example in task.examples]
+    found = _score_all(model, task, partners)
+    said = _generate(model, task, own, "writing captions")
     # Without an image to tell them apart, all prompts are one: its caption serves for all.
-    said_blank = _generate(model, task, views.blank[:1], "writing blind") * len(task.examples)
+    said_blank = _generate(model, task, [blank_image(own)], "writing blind") * len(own)
     constant = best_constant_caption(task.train_captions, idf=task.idf)
+    fresh = _score_all(untrained, task, partners, note=", untrained")
+    said_fresh = _generate(untrained, task, own, "writing captions, untrained")
     return [
-        *_likelihood_samples(task, run, own, against=(shuffled, blank)),
+        *_likelihood_samples(task, run, found.own, against=found),
         *_text_samples(task, run, said),
-        *_likelihood_samples(task, "blank", blank),
+        *_likelihood_samples(task, "blank", found.blank),
         *_text_samples(task, "blank", said_blank),
-        *_likelihood_samples(task, "shuffled", shuffled),
+        *_likelihood_samples(task, "shuffled", found.shuffled),
         *_text_samples(task, "shuffled", [said[partner] for partner in partners]),
-        *_text_samples(task, "constant", [constant] * len(task.examples)),
-        *_untrained_samples(untrained, task, views),
+        *_text_samples(task, "constant", [constant] * len(own)),
+        *_likelihood_samples(task, "untrained", fresh.own, against=fresh),
+        *_text_samples(task, "untrained", said_fresh),
     ]
 
 
@@ -115,37 +114,43 @@ def blank_image(pixels: Sequence[Pixels]) -> Pixels:
     return np.broadcast_to(colour[:, None, None], pixels[0].shape).copy()
 
 
-def _build_views(examples: Sequence[CaptionExample], partners: NDArray[np.int64]) -> _Views:
-    own = [example.pixels for example in examples]
-    return _Views(own, [own[partner] for partner in partners], [blank_image(own)] * len(own))
-
-
-def _score_views(
-    model: TokenModel, task: CaptionTask, views: _Views, label: str = ""
-) -> tuple[list[TextNats], list[TextNats], list[TextNats]]:
-    return (
-        _score(model, task, views.own, f"scoring captions{label}"),
-        _score(model, task, views.shuffled, f"scoring with another image{label}"),
-        _score(model, task, views.blank, f"scoring with a blank image{label}"),
+def _score_all(
+    model: TokenModel, task: CaptionTask, partners: NDArray[np.int64], *, note: str = ""
+) -> _Likelihoods:
+    """Score all captions; each picture runs once for its own captions and for a stranger's."""
+    texts = [[answer_tokens(task.tokenizer, c) for c in e.captions] for e in task.examples]
+    own = [example.pixels for example in task.examples]
+    strangers = np.argsort(partners)  # whose captions are scored with this picture
+    both = [[*texts[k], *texts[stranger]] for k, stranger in enumerate(strangers)]
+    scored = _score(model, task, own, both, f"scoring captions{note}")
+    blind = _score(model, task, [blank_image(own)] * len(own), texts, f"scoring blind{note}")
+    return _Likelihoods(
+        own=_flatten(scored[k][: len(group)] for k, group in enumerate(texts)),
+        shuffled=_flatten(scored[partner][len(texts[partner]) :] for partner in partners),
+        blank=_flatten(blind),
     )
 
 
 def _score(
-    model: TokenModel, task: CaptionTask, pixels: Sequence[Pixels], description: str
-) -> list[TextNats]:
-    candidates = []
-    for example, image in zip(task.examples, pixels, strict=True):
-        for caption in example.captions:
-            row = caption_row(task.tokenizer, caption, num_patches=task.num_patches)
-            candidates.append(Candidate(row.input_ids, row.labels, image))
-    nats = score_candidates(
+    model: TokenModel,
+    task: CaptionTask,
+    pixels: Sequence[Pixels],
+    texts: Sequence[Sequence[Sequence[int]]],
+    description: str,
+) -> list[list[NDArray[np.float64]]]:
+    prompt = caption_prompt(task.tokenizer, num_patches=task.num_patches)
+    return score_continuations(
         model,
-        candidates,
+        [prompt_candidate(prompt, image) for image in pixels],
+        texts,
         batch_size=task.settings.batch_size,
         progress=task.progress,
         description=description,
     )
-    return [split_end(tokens) for tokens in nats]
+
+
+def _flatten(groups: Iterable[Sequence[NDArray[np.float64]]]) -> list[TextNats]:
+    return [split_end(nats) for group in groups for nats in group]
 
 
 def _generate(
@@ -163,23 +168,14 @@ def _generate(
     )
 
 
-def _untrained_samples(model: TokenModel, task: CaptionTask, views: _Views) -> list[Sample]:
-    own, shuffled, blank = _score_views(model, task, views, ", untrained")
-    said = _generate(model, task, views.own, "writing captions, untrained")
-    return [
-        *_likelihood_samples(task, "untrained", own, against=(shuffled, blank)),
-        *_text_samples(task, "untrained", said),
-    ]
-
-
 def _likelihood_samples(
     task: CaptionTask,
     arm: str,
     nats: Sequence[TextNats],
     *,
-    against: tuple[Sequence[TextNats], Sequence[TextNats]] | None = None,
+    against: _Likelihoods | None = None,
 ) -> list[Sample]:
-    """Make one sample for each caption; `against` is the same with shuffled and blank images."""
+    """Make one sample for each caption; `against` gives the gains over other pictures."""
     samples = []
     captions = [
         (example, number, caption)
@@ -189,7 +185,7 @@ def _likelihood_samples(
     for index, (example, number, caption) in enumerate(captions):
         columns = likelihood_columns(caption, nats[index])
         if against:
-            columns |= _gain_columns(nats[index], against[0][index], against[1][index])
+            columns |= _gain_columns(nats[index], against.shuffled[index], against.blank[index])
         sample_id = f"{example.image_id}#{number}"
         samples.append(Sample(arm, sample_id, str(example.image_id), columns))
     return samples

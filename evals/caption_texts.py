@@ -1,8 +1,8 @@
 """Scores of generated captions: CIDEr-D with a frozen idf, BLEU-4, ROUGE-L; and the best constant.
 
 Source: COCO's caption metrics (`cider.py`, `bleu.py`, `rouge.py`).
-Limits: the constant is the best of the train captions, found by an exact sum over references but
-for CIDEr-D's clipping; the ten best are then scored with it.
+Limits: the constant is exactly the best of the given captions; it is found by bounds, so that few
+of them are scored in full.
 """
 
 import math
@@ -23,7 +23,8 @@ from phiray.evals.cider import (
 from phiray.evals.rouge import rouge_l
 from phiray.evals.tokenize_captions import tokenize_caption, tokenize_captions
 
-_NUM_FINALISTS = 10
+_ROUNDING_ROOM = 1 + 1e-9
+"""Keeps a bound above the score that it bounds when both are rounded."""
 
 
 def caption_columns(
@@ -64,43 +65,68 @@ def best_constant_caption(references: Sequence[Sequence[str]], *, idf: IdfTable)
             raw_by_words.setdefault(words, caption.strip())
             weights[words] += 1.0 / len(captions)
     vectors = {words: vectors_from_caption(words, idf) for words in weights}
-    centroids = _centroids_by_length(vectors, weights)
+    bounds = _bounds(vectors, weights)
     # The words break ties, so that the choice does not depend on the order of the images.
-    ranked = sorted(vectors, key=lambda words: (-_likeness(vectors[words], centroids), words))
-    finalists = ranked[:_NUM_FINALISTS]
-    scores = {
-        words: sum(
+    best, best_score = "", -1.0
+    for words in sorted(vectors, key=lambda words: (-bounds[words], words)):
+        if bounds[words] < best_score:
+            break
+        score = sum(
             weight * similarity(vectors[words], vectors[other]) for other, weight in weights.items()
         )
-        for words in finalists
+        if score > best_score:
+            best, best_score = words, score
+    return raw_by_words[best]
+
+
+def _bounds(vectors: Mapping[str, Vectors], weights: Mapping[str, float]) -> dict[str, float]:
+    """Return what each caption scores without clipping, which only ever lowers a score."""
+    centroids = _centroids_by_length(vectors, weights)
+    blurred = {
+        num_bigrams: _blur(centroids, num_bigrams)
+        for num_bigrams in {vector.num_bigrams for vector in vectors.values()}
     }
-    return raw_by_words[min(finalists, key=lambda words: (-scores[words], words))]
+    return {words: _likeness(v, blurred[v.num_bigrams]) for words, v in vectors.items()}
 
 
-_Centroids = dict[int, list[dict[Ngram, float]]]
+_Sums = list[dict[Ngram, float]]
+"""For each n-gram length a sum over captions of their normalised weights."""
 
 
 def _centroids_by_length(
     vectors: Mapping[str, Vectors], weights: Mapping[str, float]
-) -> _Centroids:
+) -> dict[int, _Sums]:
     """Sum the normalised references, apart by their length, which sets the penalty."""
-    centroids: _Centroids = {}
+    centroids: dict[int, _Sums] = {}
     for words, weight in weights.items():
         vector = vectors[words]
         sums = centroids.setdefault(vector.num_bigrams, [{} for _ in range(MAX_N)])
         for n in range(MAX_N):
             share = weight / vector.norms[n] if vector.norms[n] else 0.0
-            for ngram, value in vector.weights[n].items():
-                sums[n][ngram] = sums[n].get(ngram, 0.0) + share * value
+            _add(sums[n], vector.weights[n], share)
     return centroids
 
 
-def _likeness(vector: Vectors, centroids: _Centroids) -> float:
-    total = 0.0
-    for num_bigrams, sums in centroids.items():
-        penalty = math.exp(-((vector.num_bigrams - num_bigrams) ** 2) / (2 * SIGMA**2))
+def _blur(centroids: Mapping[int, _Sums], num_bigrams: int) -> _Sums:
+    """Add up the centroids of all lengths, each with its penalty for a caption of this length."""
+    sums: _Sums = [{} for _ in range(MAX_N)]
+    for other, centroid in sorted(centroids.items()):
+        penalty = math.exp(-((num_bigrams - other) ** 2) / (2 * SIGMA**2))
         for n in range(MAX_N):
-            if vector.norms[n]:
-                product = sum(value * sums[n].get(g, 0.0) for g, value in vector.weights[n].items())
-                total += penalty * product / vector.norms[n]
-    return total
+            _add(sums[n], centroid[n], penalty)
+    return sums
+
+
+def _add(sums: dict[Ngram, float], values: Mapping[Ngram, float], factor: float) -> None:
+    for ngram, value in values.items():
+        sums[ngram] = sums.get(ngram, 0.0) + factor * value
+
+
+def _likeness(vector: Vectors, sums: _Sums) -> float:
+    products = [
+        sum(value * sums[n].get(ngram, 0.0) for ngram, value in vector.weights[n].items())
+        / vector.norms[n]
+        for n in range(MAX_N)
+        if vector.norms[n]
+    ]
+    return sum(products) / MAX_N * _ROUNDING_ROOM

@@ -31,7 +31,7 @@ from phiray.types import Progress
 
 _Example = TypeVar("_Example", CaptionedImage, Conversation)
 
-MAX_CONSTANT_IMAGES = 2000
+MAX_CONSTANT_IMAGES = 1000
 """Train images among whose captions the constant row is chosen."""
 
 

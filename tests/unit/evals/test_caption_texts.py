@@ -1,5 +1,6 @@
 """The frozen idf serves each image alone; the constant is the one that scores best."""
 
+import numpy as np
 import pytest
 
 from phiray.evals.bleu import bleu_columns
@@ -49,3 +50,20 @@ def test_caption_columns_of_an_image_do_not_depend_on_the_others() -> None:
         caption_columns([text], [gold], idf=idf)[0] for text, gold in zip(said, TRAIN, strict=True)
     ]
     assert caption_columns(said, TRAIN, idf=idf) == alone
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_best_constant_caption_is_the_best_when_words_repeat(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    train = [
+        [" ".join(generator.choice(list("aabcd"), generator.integers(1, 9))) for _ in range(3)]
+        for _ in range(12)
+    ]
+    idf = idf_from_references(train)
+
+    def mean_score(caption: str) -> float:
+        return float(cider_d([caption] * len(train), train, idf=idf).mean())
+
+    best = max(mean_score(caption) for captions in train for caption in captions)
+    chosen = mean_score(best_constant_caption(train, idf=idf))
+    assert chosen == pytest.approx(best, abs=1e-12)

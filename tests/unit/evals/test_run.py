@@ -67,7 +67,7 @@ def test_evaluate_caption_writes_result_samples_and_pictures(world: Path, tmp_pa
     assert result.data["step"] == 7
     assert isinstance(result.data["constant_caption"], str)
     assert any("small one, trained for this data" in note for note in result.notes)
-    assert "scoring with another image" in told
+    assert "scoring blind, untrained" in told
     ids = {sample.cluster for sample in read_samples(folder)}
     for image_id in select_ids(ids, seed=0, size=2):
         assert find_picture(folder, image_id) is not None

@@ -63,7 +63,8 @@ class UniformModel(nn.Module):
 class OracleModel(nn.Module):
     """Expects the byte that the picture's first pixel names, whatever came before.
 
-    After `text_length` tokens it ends, so that what it says of a picture is known.
+    After `text_length` tokens it ends, so that what it says of a picture is known. All that it
+    knows of a row stands in the embedding of the row's first position, or in the cache.
     """
 
     def __init__(
@@ -71,27 +72,15 @@ class OracleModel(nn.Module):
     ) -> None:
         super().__init__()
         self.vocab_size, self.eos_id = vocab_size, eos_id
-        self.end = prompt_length + text_length
-        self._favourites = torch.zeros(0, dtype=torch.int64)
-        self._position = 0
+        self.last = prompt_length + text_length - 1
 
     def embed(self, input_ids: Tensor) -> Tensor:
-        """Give the expectations at the next position of the rows seen last."""
-        self._position += 1
-        is_end = self._position >= self.end
-        wanted = torch.full_like(self._favourites, self.eos_id) if is_end else self._favourites
-        return functional.one_hot(wanted, self.vocab_size)[:, None].float() * _SURE
+        return torch.zeros(*input_ids.shape, 1)
 
     def embed_batch(self, batch: Batch) -> Tensor:
-        self._favourites = batch["pixel_values"][:, 0, 0, 0].long()  # (batch,)
-        rows, length = batch["input_ids"].shape
-        self._position = length
-        hot = functional.one_hot(self._favourites, self.vocab_size).float()  # (batch, vocab)
-        hidden = hot[:, None].expand(rows, length, -1).clone()  # (batch, seq, vocab)
-        if length >= self.end:
-            hidden[:, self.end - 1] = 0.0
-            hidden[:, self.end - 1, self.eos_id] = 1.0
-        return hidden * _SURE
+        favourites = batch["pixel_values"][:, 0, 0, 0].float()  # (batch,)
+        length = batch["input_ids"].shape[1]
+        return favourites[:, None, None].expand(-1, length, 1)  # (batch, seq, 1)
 
     def decode(
         self,
@@ -100,7 +89,16 @@ class OracleModel(nn.Module):
         attention_mask: Tensor | None = None,
         cache: KeyValueCache | None = None,
     ) -> ModelOutput:
-        return ModelOutput(inputs_embeds, None)
+        seen = inputs_embeds
+        if cache is not None:
+            keys = inputs_embeds[:, None]  # (batch, 1, seq, 1)
+            seen = cache.append(0, keys=keys, values=keys)[0][:, 0]  # (batch, length, 1)
+        favourites = seen[:, :1, 0].long()  # (batch, 1)
+        num_new = inputs_embeds.shape[1]
+        positions = torch.arange(seen.shape[1])[-num_new:]  # (seq,)
+        wanted = torch.where(positions >= self.last, self.eos_id, favourites)  # (batch, seq)
+        hidden = functional.one_hot(wanted, self.vocab_size).float() * _SURE
+        return ModelOutput(hidden, None)
 
     def project(self, hidden_states: Tensor) -> Tensor:
         return hidden_states

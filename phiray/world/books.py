@@ -17,18 +17,23 @@ from phiray.world.prose import (
     fact,
     notice,
     question,
-    saying,
+    sentence,
     stock,
 )
 from phiray.world.scenes import Scene
 
 NAMES = ("Ann", "Ben", "Clara", "David", "Emma", "Frank", "Grace", "Henry", "Ida", "Jack")
-ROOMS = ("kitchen", "garden", "library", "tower", "cellar", "school", "market", "harbour")
 SURFACES = ("wall", "door", "page", "card", "window", "box", "map", "table")
 TIMES = ("In the morning", "At noon", "In the evening", "At night", "The next day", "Later")
 FEELINGS = ("glad", "tired", "curious", "silent", "happy", "afraid")
 AUTHORS = ("Mary Field", "John Stone", "Ada Brook", "Paul Zoë", "Rosa Hill", "Karl Wood")
 
+ASIDE_FRACTION = 0.3
+SPEECH_RANGE = (1, 4)
+ECHO_FRACTION = 0.4
+"""Share of speeches that repeat the one before word by word: the simplest copying there is."""
+PARAGRAPH_COUNTS = (1, 1, 1, 2, 3, 6)
+"""Lengths of books; many are one page, so that a description is often the end of a text."""
 COPIED_FRACTION = 0.25
 """Share of paragraphs that quote a dialogue, an article or a notice."""
 
@@ -43,43 +48,44 @@ class Book:
     """The file."""
 
 
-def write_book(number: int, rng: random.Random, *, material: Material, num_paragraphs: int) -> Book:
+def write_book(number: int, rng: random.Random, *, material: Material) -> Book:
     """Write one book.
 
     Args:
         number: Gutenberg number.
         rng: source of all choices.
         material: gives the scenes that the book may tell of.
-        num_paragraphs: length of the story.
     """
-    name, surface, room = rng.choice(NAMES), rng.choice(SURFACES), rng.choice(ROOMS)
-    title = f"{name} and the {capitalised(surface)} in the {capitalised(room)}"
+    name = rng.choice(NAMES)
+    title = f"{name} and the {capitalised(rng.choice(SURFACES))}"
     author = rng.choice(AUTHORS)
     tell = partial(_paragraph, hero=name)
-    paragraphs = [material.passage(tell, rng) for _ in range(num_paragraphs)]
+    paragraphs = [material.passage(tell, rng) for _ in range(rng.choice(PARAGRAPH_COUNTS))]
     story = "\n\n".join([title.upper(), f"by {author}", *paragraphs])
     text = _framed(story, rng, title=title, author=author, number=number)
     return Book(story=story, data=_encoded(text, rng))
 
 
 def tell_story(scene: Scene, rng: random.Random, *, hero: str) -> str:
-    """Tell of one scene: take stock of it, say it again in other words, ask about it."""
+    """Tell of one scene: take stock of it, say it again in other words, perhaps ask about it."""
     friend = rng.choice([name for name in NAMES if name != hero])
-    surface, room = rng.choice(SURFACES), rng.choice(ROOMS)
     seen = stock(scene, rng)
     sentences = [
         rng.choice(
             [
-                f"{rng.choice(TIMES)} {hero} looked at the {surface} in the {room}: {seen}.",
-                f"{hero} wrote in the book: {seen}.",
-                f"On the {surface} in the {room} was this: {seen}.",
-                f"{friend} was {rng.choice(FEELINGS)}, and read from the {surface}: {seen}.",
+                f"{rng.choice(TIMES)} {hero} looked at the {rng.choice(SURFACES)}: {seen}.",
+                f"{hero} wrote: {seen}.",
+                f"On the {rng.choice(SURFACES)} was {seen}.",
+                f"{friend} was {rng.choice(FEELINGS)}, and read: {seen}.",
             ]
-        ),
-        _speech(capitalised(saying(scene, rng)), rng, name=rng.choice([hero, friend])),
+        )
     ]
-    for _ in range(rng.randint(1, 2)):
+    if rng.random() < ASIDE_FRACTION:
         sentences.append(_aside(scene, rng, hero=hero, friend=friend))
+    said = sentence(scene, rng)
+    for _ in range(rng.randint(*SPEECH_RANGE)):
+        sentences.append(_speech(said, rng, name=rng.choice([hero, friend])))
+        said = said if rng.random() < ECHO_FRACTION else sentence(scene, rng)
     return " ".join(sentences)
 
 
@@ -87,30 +93,21 @@ def _paragraph(scene: Scene, rng: random.Random, *, hero: str) -> str:
     if rng.random() >= COPIED_FRACTION:
         return tell_story(scene, rng, hero=hero)
     copied = rng.choice([dialogue, article, notice])(scene, rng)
-    return f"{hero} read this in the {rng.choice(ROOMS)}.\n{copied}"
+    return f"{hero} read this.\n{copied}"
 
 
 def _aside(scene: Scene, rng: random.Random, *, hero: str, friend: str) -> str:
     kind = rng.random()
-    if kind < 0.3:
+    if kind < 0.4:
         return fact(rng.choice(scene.things), rng)
-    if kind < 0.65:
+    if kind < 0.8:
         asked, answer = question(scene, rng)
         return f'"{asked}" asked {friend}. "{capitalised(answer)}," said {hero}.'
-    if kind < 0.9:
-        return _speech(capitalised(saying(scene, rng)), rng, name=friend)
-    return f"{hero} was {rng.choice(FEELINGS)}, and {friend} was {rng.choice(FEELINGS)}."
+    return f"{hero} was {rng.choice(FEELINGS)}."
 
 
-def _speech(sentence: str, rng: random.Random, *, name: str) -> str:
-    return rng.choice(
-        [
-            f'"{sentence.rstrip(".")}," said {name}.',
-            f'{name} said: "{sentence}"',
-            f"{name} said it so: {sentence}",
-            f"It was true. {sentence}",
-        ]
-    )
+def _speech(said: str, rng: random.Random, *, name: str) -> str:
+    return rng.choice([f'{name} said: "{said}"', f"{name} said: {said}", said])
 
 
 def _framed(story: str, rng: random.Random, *, title: str, author: str, number: int) -> str:

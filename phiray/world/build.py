@@ -136,7 +136,6 @@ def _write_books(
             number,
             random.Random(f"{seed}:book:{number}"),
             material=material,
-            num_paragraphs=settings.paragraphs_per_book,
         )
         (folder / f"pg{number}.txt").write_bytes(book.data)
         if not _is_heldout(book_key(number), settings):

@@ -1,7 +1,8 @@
 """Five true captions of a scene, and the COCO file that holds them.
 
 Source: the schema of COCO's captions_train2017.json.
-Limits: every caption names colour, shape and place of every thing; sizes may be left out.
+Limits: every caption names colour, shape and place of every thing, and no size: conversations ask
+for that.
 """
 
 import random
@@ -41,13 +42,13 @@ class CocoCaptions(TypedDict):
 
 
 def thing_phrase(thing: Thing) -> str:
-    """Name a thing in full, e.g. `a large red circle at the top left`."""
-    return f"a {thing.size} {thing.colour} {thing.shape} at the {thing.place}"
+    """Name a thing with its place, e.g. `a red circle at the top`."""
+    return f"a {thing.colour} {thing.shape} at the {thing.place}"
 
 
 def place_first_phrase(thing: Thing) -> str:
     """Name a thing with its place in front."""
-    return f"at the {thing.place} a {thing.size} {thing.colour} {thing.shape}"
+    return f"at the {thing.place} a {thing.colour} {thing.shape}"
 
 
 def listing(scene: Scene, phrase: Callable[[Thing], str] = thing_phrase) -> str:
@@ -65,7 +66,7 @@ def captions(scene: Scene, rng: random.Random) -> list[str]:
     """Return five different true captions, in random order."""
     full = listing(scene)
     forms = [
-        f"{full[0].upper()}{full[1:]}.",
+        f"Here is {full}.",
         f"There is {full}.",
         f"A picture of {full}.",
         f"The picture shows {full}.",

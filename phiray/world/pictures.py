@@ -18,13 +18,15 @@ COLOUR_VALUES: dict[str, RGB] = {
     "blue": (25, 60, 215),
     "yellow": (245, 215, 25),
     "purple": (125, 30, 160),
-    "orange": (245, 130, 15),
+    "brown": (125, 75, 30),
     "pink": (250, 130, 190),
     "black": (20, 20, 20),
 }
-RADIUS_FRACTIONS = {"large": 0.215, "small": 0.115}
-"""Half the width of a shape, as a share of the picture's side; a quadrant's half is 0.25."""
-JITTER_FRACTION = 0.02
+RADIUS_FRACTIONS = {"large": 0.16, "small": 0.085}
+"""Half the width of a shape, as a share of the picture's side."""
+MIDDLES = {"top": (0.5, 0.18), "left": (0.18, 0.5), "right": (0.82, 0.5), "bottom": (0.5, 0.82)}
+"""Where a thing stands, as shares (across, down) of the side; neighbours are 0.45 apart."""
+JITTER_FRACTION = 0.01
 OVERSAMPLING = 4
 JPEG_QUALITY = 92
 GROUND_RANGE = (225, 252)
@@ -51,9 +53,7 @@ def picture_bytes(scene: Scene, rng: random.Random, *, image_size: int) -> bytes
 
 
 def _draw_thing(draw: ImageDraw.ImageDraw, thing: Thing, *, rng: random.Random, side: int) -> None:
-    vertical, horizontal = thing.place.split()
-    x = side * (0.25 if horizontal == "left" else 0.75)
-    y = side * (0.25 if vertical == "top" else 0.75)
+    x, y = (fraction * side for fraction in MIDDLES[thing.place])
     x += rng.uniform(-JITTER_FRACTION, JITTER_FRACTION) * side
     y += rng.uniform(-JITTER_FRACTION, JITTER_FRACTION) * side
     radius = RADIUS_FRACTIONS[thing.size] * side

@@ -24,27 +24,16 @@ def capitalised(text: str) -> str:
 
 def chart(scene: Scene, rng: random.Random) -> str:
     """Go through all places in reading order, empty ones too."""
-    shown = {thing.place: f"{thing.size} {thing.colour} {thing.shape}" for thing in scene.things}
-    separator = rng.choice([". ", "; ", ", "])
-    return separator.join(f"{place}: {shown.get(place, 'nothing')}" for place in PLACES) + "."
+    shown = {thing.place: f"{thing.colour} {thing.shape}" for thing in scene.things}
+    separator = rng.choice(["; ", ", "])
+    return separator.join(f"{place} {shown.get(place, 'nothing')}" for place in PLACES)
 
 
 def notes(scene: Scene, rng: random.Random) -> str:
-    """Note the attributes of each thing, in one order for the whole scene."""
-    keys = rng.sample(["size", "colour", "shape", "place"], 4)
-    lines = [" ".join(str(getattr(thing, key)) for key in keys) for thing in scene.things]
-    return rng.choice(["; ", ", "]).join(lines) + "."
-
-
-def loose_notes(scene: Scene, rng: random.Random) -> str:
-    """Note the attributes of each thing in any order, one of them perhaps twice."""
-    lines = []
-    for thing in scene.things:
-        words = [thing.size, thing.colour, thing.shape, thing.place]
-        words.append(rng.choice(words[1:]))
-        rng.shuffle(words)
-        lines.append(" ".join(words))
-    return "; ".join(lines) + "."
+    """Note each thing in three words, with the place in front or at the end."""
+    forms = ("{0.place} {0.colour} {0.shape}", "{0.colour} {0.shape} {0.place}")
+    form = rng.choice(forms)
+    return rng.choice(["; ", ", "]).join(form.format(thing) for thing in scene.things)
 
 
 def plain_list(scene: Scene, rng: random.Random) -> str:
@@ -52,15 +41,21 @@ def plain_list(scene: Scene, rng: random.Random) -> str:
     return listing(scene) if rng.random() < 0.5 else listing(scene, place_first_phrase)
 
 
-TAKING_STOCK: tuple[SceneForm, ...] = (chart, chart, notes, loose_notes, plain_list)
+TAKING_STOCK: tuple[SceneForm, ...] = (chart, notes, plain_list)
 SAYING = (
     "there is {things}.",
     "a picture of {things}.",
     "the picture shows {things}.",
     "we see {places}.",
     "{things}.",
+    "here is {things}.",
     "I see {things}.",
 )
+
+
+def stock(scene: Scene, rng: random.Random) -> str:
+    """Take stock of the scene in any form, without a full stop."""
+    return rng.choice(TAKING_STOCK)(scene, rng)
 
 
 def saying(scene: Scene, rng: random.Random) -> str:
@@ -70,15 +65,18 @@ def saying(scene: Scene, rng: random.Random) -> str:
     )
 
 
+def sentence(scene: Scene, rng: random.Random) -> str:
+    """Describe the scene in one full sentence."""
+    return capitalised(saying(scene, rng))
+
+
 def fact(thing: Thing, rng: random.Random) -> str:
     """Say one thing about one thing, in the past."""
     return rng.choice(
         [
             f"The {thing.shape} was {thing.colour}.",
-            f"The {thing.colour} {thing.shape} was {thing.size}.",
             f"The {thing.shape} stood at the {thing.place}.",
             f"At the {thing.place} stood the {thing.colour} {thing.shape}.",
-            f"The {thing.size} {thing.shape} at the {thing.place} was {thing.colour}.",
         ]
     )
 
@@ -95,38 +93,27 @@ def question(scene: Scene, rng: random.Random) -> tuple[str, str]:
             (f"Where was the {thing.shape}?", thing.place),
             (f"Was the {thing.shape} {thing.colour}?", "yes"),
             (f"Was the {thing.shape} {other}?", "no"),
-            (f"Was the {thing.shape} large or small?", thing.size),
             ("How many things were there?", NUMBERS[len(scene.things) - 1]),
         ]
     )
 
 
-def stock(scene: Scene, rng: random.Random) -> str:
-    """Take stock of the scene in any form, without a full stop."""
-    return rng.choice(TAKING_STOCK)(scene, rng).rstrip(".")
-
-
 def dialogue(scene: Scene, rng: random.Random) -> str:
     """Write questions and answers, line by line."""
-    lines = [f"Q: I have this: {chart(scene, rng)} What is it?", f"A: {listing(scene)}."]
-    for _ in range(rng.randint(1, 3)):
+    lines = [f"Q: I have this: {stock(scene, rng)}. What is it?", f"A: {sentence(scene, rng)}"]
+    for _ in range(rng.randint(0, 2)):
         asked, answer = question(scene, rng)
         lines += [f"Q: {asked}", f"A: {answer}"]
     return "\n".join(lines)
 
 
 def article(scene: Scene, rng: random.Random) -> str:
-    """Take stock, state facts, then describe the whole."""
-    things = list(scene.things)
-    rng.shuffle(things)
-    facts = " ".join(fact(thing, rng) for thing in things)
-    return f"The picture: {stock(scene, rng)}. {facts} {capitalised(saying(scene, rng))}"
+    """Take stock, state a fact, then describe the whole."""
+    told = fact(rng.choice(scene.things), rng)
+    return f"The picture: {stock(scene, rng)}. {sentence(scene, rng)} {told} {sentence(scene, rng)}"
 
 
 def notice(scene: Scene, rng: random.Random) -> str:
-    """Announce something new in two descriptions and a fact between them."""
-    return (
-        f"Welcome to our page. New today: {stock(scene, rng)}.\n"
-        f"{capitalised(saying(scene, rng))} {fact(rng.choice(scene.things), rng)} "
-        f"{capitalised(saying(scene, rng))}"
-    )
+    """Announce something new, in several descriptions."""
+    said = " ".join(sentence(scene, rng) for _ in range(rng.randint(1, 3)))
+    return f"New today: {stock(scene, rng)}.\n{said}"

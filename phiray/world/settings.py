@@ -16,12 +16,10 @@ class WorldConfig(Config):
     """Pictures, training and held-out together; 2,000 leave about 200 held out."""
     image_size: int = Field(default=64, ge=32)
     """Side of a picture, in pixels."""
-    num_books: int = Field(default=420, ge=1)
-    """Books; 420 leave about 42 held out, enough for a bootstrap by document."""
-    paragraphs_per_book: int = Field(default=10, ge=1)
-    """Paragraphs of one book, of about 330 bytes each."""
-    num_rows: int = Field(default=1200, ge=7)
-    """RedPajama rows over all of its seven sources."""
+    num_books: int = Field(default=1500, ge=1)
+    """Books of one to six paragraphs; 1,500 leave about 150 held out."""
+    num_rows: int = Field(default=2100, ge=7)
+    """RedPajama rows over all of its seven sources; 2,100 leave about 210 held out."""
     vocab_size: int = Field(default=1000, ge=300)
     """Entries of the tokenizer, 256 bytes and the end of text included."""
     split: SplitConfig = SplitConfig()

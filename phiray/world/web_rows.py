@@ -13,19 +13,19 @@ from phiray.world.books import NAMES, tell_story
 from phiray.world.phrases import Material
 from phiray.world.prose import (
     article,
-    capitalised,
     dialogue,
     fact,
     notes,
     notice,
     saying,
+    sentence,
     stock,
 )
 from phiray.world.scenes import Scene
 
 MetaValue = str | int | float
 RowText = Callable[[Scene, random.Random], str]
-MIN_PASSAGES, MAX_PASSAGES = 2, 4
+MIN_PASSAGES, MAX_PASSAGES = 1, 3
 FILE_NAMES = {
     "arxiv": "arxiv_sample.jsonl",
     "book": "book_sample.jsonl",
@@ -74,7 +74,7 @@ def _book(scene: Scene, rng: random.Random) -> str:
 
 
 def _github(scene: Scene, rng: random.Random) -> str:
-    return f"# {notes(scene, rng)}\ntext = '{capitalised(saying(scene, rng))}'\nprint(text)"
+    return f"# {notes(scene, rng)}\ntext = '{sentence(scene, rng)}'\nprint(text)"
 
 
 PASSAGES: dict[str, RowText] = {

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from phiray.world.books import write_book
+from phiray.world.books import PARAGRAPH_COUNTS, write_book
 from phiray.world.phrases import Material, PhraseGuard
 
 MATERIAL = Material(frozenset(), PhraseGuard([]))
@@ -10,7 +10,7 @@ MATERIAL = Material(frozenset(), PhraseGuard([]))
 
 def book_bytes(number: int) -> bytes:
     rng = random.Random(f"book:{number}")
-    return write_book(number, rng, material=MATERIAL, num_paragraphs=2).data
+    return write_book(number, rng, material=MATERIAL).data
 
 
 def test_books_come_in_all_the_forms_of_real_files() -> None:
@@ -32,13 +32,22 @@ def test_books_come_in_all_the_forms_of_real_files() -> None:
     assert any(b"\r\n" in data for data in files)
 
 
+def test_many_books_are_one_page_and_some_are_long() -> None:
+    lengths = [
+        len(write_book(n, random.Random(n), material=MATERIAL).story.split("\n\n")) - 2
+        for n in range(200)
+    ]
+
+    assert set(lengths) == set(PARAGRAPH_COUNTS)
+    assert 60 < lengths.count(1) < 140
+
+
 @pytest.mark.parametrize("number", range(20))
 def test_story_stands_in_the_file_without_the_header(number: int) -> None:
     rng = random.Random(f"book:{number}")
-    book = write_book(number, rng, material=MATERIAL, num_paragraphs=3)
+    book = write_book(number, rng, material=MATERIAL)
 
     text = book.data.decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
 
     assert book.story.split("\n\n")[-1] in text
     assert "Gutenberg" not in book.story
-    assert len(book.story.split("\n\n")) == 2 + 3

@@ -18,7 +18,7 @@ from phiray.world.build import (
 from phiray.world.scenes import COLOURS, PLACES, SHAPES, reserved_combinations
 from phiray.world.settings import WorldConfig
 
-SETTINGS = WorldConfig(num_images=300, num_books=25, num_rows=70, paragraphs_per_book=6)
+SETTINGS = WorldConfig(num_images=300, num_books=80, num_rows=140)
 SEED = 4
 NUM_SOURCES = 7
 
@@ -59,8 +59,8 @@ def long_texts(root: Path) -> list[str]:
 def combinations(texts: list[str]) -> set[tuple[str, str, str]]:
     """Find shape, colour and place that are said of one thing, place behind or in front."""
     shape, colour, place = ("|".join(words) for words in (SHAPES, COLOURS, PLACES))
-    behind = re.compile(rf"({colour}) ({shape}) at the ({place})")
-    front = re.compile(rf"({place}):? a?n? ?(?:large|small) ({colour}) ({shape})")
+    behind = re.compile(rf"({colour}) ({shape}) (?:at the )?({place})")
+    front = re.compile(rf"({place}) (?:a )?({colour}) ({shape})")
     found: set[tuple[str, str, str]] = set()
     for text in texts:
         found |= {(s, c, p) for c, s, p in behind.findall(text)}

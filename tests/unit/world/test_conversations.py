@@ -38,7 +38,7 @@ def test_conversation_answers_are_true() -> None:
         assert 1 <= len(turns) <= MAX_TURNS
         for question, answer in turns:
             if answer.startswith("I see"):
-                assert all(f"{t.size} {t.colour} {t.shape}" in answer for t in scene.things)
+                assert all(f"{t.colour} {t.shape} at the {t.place}" in answer for t in scene.things)
             else:
                 assert answer == true_answer(scene, question), question
                 checked[question.split()[0]] += 1

@@ -10,20 +10,20 @@ from phiray.world.scenes import Scene
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("He said: A RED circle, at the top left!", True),
-        ("a red circle at the top right", False),
+        ("He said: A RED circle, at the top!", True),
+        ("a red circle at the right", False),
         ("a circle", False),
-        ("see a red circle at the top", False),
+        ("see a red circle at the", False),
     ],
 )
 def test_guard_finds_whole_sentences_without_case_and_punctuation(text: str, found: bool) -> None:
-    guard = PhraseGuard(["A red circle at the top left."])
+    guard = PhraseGuard(["A red circle at the top."])
 
     assert guard.occurs_in(text) is found
 
 
 def test_guard_lets_short_answers_pass() -> None:
-    assert not PhraseGuard(["red", "top left"]).occurs_in("a red circle at the top left")
+    assert not PhraseGuard(["red", "top"]).occurs_in("a red circle at the top")
 
 
 def test_material_writes_again_until_the_guard_is_content() -> None:

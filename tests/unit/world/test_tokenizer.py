@@ -18,7 +18,7 @@ def test_tokenizer_returns_any_text_and_makes_words_of_frequent_ones(tmp_path: P
 
 
 def test_tokenizer_file_repeats(tmp_path: Path) -> None:
-    texts = [" a small blue star at the top left"] * 3 + [" nothing else"]
+    texts = [" a small blue star at the top"] * 3 + [" nothing else"]
 
     train_tokenizer(texts, tmp_path / "a.json", vocab_size=300)
     train_tokenizer(texts, tmp_path / "b.json", vocab_size=300)

@@ -6,7 +6,7 @@ Limits: one seeded partner image for each image. Blind rows pass through the sam
 ids.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,16 +86,24 @@ def evaluate_captions(
     constant = best_constant_caption(task.train_captions, idf=task.idf)
     fresh = _score_all(untrained, task, partners, note=", untrained")
     said_fresh = _generate(untrained, task, own, "writing captions, untrained")
+    texts = {
+        run: said,
+        "blank": said_blank,
+        "shuffled": [said[partner] for partner in partners],
+        "constant": [constant] * len(own),
+        "untrained": said_fresh,
+    }
+    written = _text_samples(task, texts)
     return [
         *_likelihood_samples(task, run, found.own, against=found),
-        *_text_samples(task, run, said),
+        *written[run],
         *_likelihood_samples(task, "blank", found.blank),
-        *_text_samples(task, "blank", said_blank),
+        *written["blank"],
         *_likelihood_samples(task, "shuffled", found.shuffled),
-        *_text_samples(task, "shuffled", [said[partner] for partner in partners]),
-        *_text_samples(task, "constant", [constant] * len(own)),
+        *written["shuffled"],
+        *written["constant"],
         *_likelihood_samples(task, "untrained", fresh.own, against=fresh),
-        *_text_samples(task, "untrained", said_fresh),
+        *written["untrained"],
     ]
 
 
@@ -214,17 +222,21 @@ def _gain_columns(own: TextNats, shuffled: TextNats, blank: TextNats) -> dict[st
     }
 
 
-def _text_samples(task: CaptionTask, arm: str, said: Sequence[str]) -> list[Sample]:
-    """Make one sample for each image."""
+def _text_samples(task: CaptionTask, texts: Mapping[str, Sequence[str]]) -> dict[str, list[Sample]]:
+    """Make one sample for each image of each arm; all arms are scored in one go."""
     references = [example.captions for example in task.examples]
-    all_columns = caption_columns(said, references, idf=task.idf)
-    return [
-        Sample(
-            arm,
-            str(example.image_id),
-            str(example.image_id),
-            columns,
-            {"reference": example.captions[0].strip(), "answer": answer},
-        )
-        for example, columns, answer in zip(task.examples, all_columns, said, strict=True)
-    ]
+    said = [text for group in texts.values() for text in group]
+    columns = iter(caption_columns(said, references * len(texts), idf=task.idf))
+    return {
+        arm: [
+            Sample(
+                arm,
+                str(example.image_id),
+                str(example.image_id),
+                next(columns),
+                {"reference": example.captions[0].strip(), "answer": answer},
+            )
+            for example, answer in zip(task.examples, group, strict=True)
+        ]
+        for arm, group in texts.items()
+    }

@@ -21,7 +21,7 @@ from phiray.evals.cider import (
     vectors_from_caption,
 )
 from phiray.evals.rouge import rouge_l
-from phiray.evals.tokenize_captions import tokenize_caption, tokenize_captions
+from phiray.evals.tokenize_captions import tokenize_caption
 
 _ROUNDING_ROOM = 1 + 1e-9
 """Keeps a bound above the score that it bounds when both are rounded."""
@@ -33,15 +33,17 @@ def caption_columns(
     """Score one raw caption per image.
 
     Args:
-        hypotheses: one text per image, not tokenised.
-        references: the captions of each image, not tokenised.
+        hypotheses: one text per image, not tokenised; several arms may follow one another.
+        references: the captions of the same images, not tokenised.
         idf: frozen, of the train split.
 
     Returns:
         For each image what it adds to `cider_d`, `bleu_4` and `rouge_l`.
     """
-    own = tokenize_captions(hypotheses)
-    gold = [tokenize_captions(captions) for captions in references]
+    texts = {*hypotheses, *(caption for captions in references for caption in captions)}
+    words = {text: tokenize_caption(text) for text in texts}  # each once, whatever says it
+    own = [words[text] for text in hypotheses]
+    gold = [[words[caption] for caption in captions] for captions in references]
     return [
         {"cider_d": [float(cider), 1.0], "bleu_4": bleu.tolist(), "rouge_l": [float(rouge), 1.0]}
         for cider, bleu, rouge in zip(

@@ -23,14 +23,16 @@ Ngram = tuple[str, ...]
 
 @dataclass(frozen=True)
 class IdfTable:
-    """How many images of a corpus have an n-gram in any of their captions."""
+    """How telling each n-gram is: ln(images) - ln(images with it in any of their captions)."""
 
-    image_counts: Mapping[Ngram, int]
+    weights: Mapping[Ngram, float]
     num_images: int
+    unseen: float
+    """Weight of an n-gram that no image has; it counts as if one had."""
 
     def weight(self, ngram: Ngram) -> float:
-        """Return ln(images) - ln(images with the n-gram), which counts as 1 when unseen."""
-        return math.log(self.num_images) - math.log(max(1, self.image_counts.get(ngram, 0)))
+        """Return the weight of an n-gram."""
+        return self.weights.get(ngram, self.unseen)
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,9 @@ def idf_from_references(references: Sequence[Sequence[str]]) -> IdfTable:
     counts: Counter[Ngram] = Counter()
     for captions in references:
         counts.update({ngram for caption in captions for ngram in _count_ngrams(caption)})
-    return IdfTable(counts, len(references))
+    total = math.log(max(1, len(references)))
+    weights = {ngram: total - math.log(count) for ngram, count in counts.items()}
+    return IdfTable(weights, len(references), unseen=total)
 
 
 def cider_d(
@@ -68,9 +72,11 @@ def cider_d(
     Returns:
         (images,) float64, 0 to 10.
     """
+    captions = {*hypotheses, *(caption for group in references for caption in group)}
+    vectors = {caption: vectors_from_caption(caption, idf) for caption in captions}
     scores = [
-        _score_one(vectors_from_caption(hypothesis, idf), captions, idf)
-        for hypothesis, captions in zip(hypotheses, references, strict=True)
+        _score_one(vectors[hypothesis], [vectors[caption] for caption in group])
+        for hypothesis, group in zip(hypotheses, references, strict=True)
     ]
     return np.array(scores, dtype=np.float64)
 
@@ -96,8 +102,8 @@ def vectors_from_caption(caption: str, idf: IdfTable) -> Vectors:
     return Vectors(weights, norms, num_bigrams)
 
 
-def _score_one(hypothesis: Vectors, captions: Sequence[str], idf: IdfTable) -> float:
-    similarities = [similarity(hypothesis, vectors_from_caption(c, idf)) for c in captions]
+def _score_one(hypothesis: Vectors, references: Sequence[Vectors]) -> float:
+    similarities = [similarity(hypothesis, reference) for reference in references]
     return SCALE * sum(similarities) / len(similarities)
 
 

@@ -88,6 +88,7 @@ def run_demo(
     report = write_report(
         [run_folder(config) for config in configs],
         out / "report.html",
+        notes=[_data_note(data, seed=seed)],
         measured={"seconds": clock.seconds, "peak_memory_bytes": memory.peak_bytes},
     )
     write_json(out / MARKER_FILE, {**identity, "finished": True})
@@ -102,6 +103,15 @@ def _check_data(data: Path) -> None:
             exit_code=ExitCode.MISSING_INPUT,
         )
     find_tokenizer(data)
+
+
+def _data_note(data: Path | None, *, seed: int) -> str:
+    if data is None:
+        return f"Data: phiray's built-in world, made on the spot from seed {seed}; no real data."
+    return (
+        "Data: the real samples given with --data (COCO images and captions, instruction rows, "
+        "Gutenberg books, RedPajama rows). Their folder stands under `measured`."
+    )
 
 
 def _open_folder(out: Path, identity: dict[str, object]) -> None:

@@ -52,32 +52,35 @@ def preset(name: str, stage: str) -> AnyStageConfig:
 def _tiny_model(*, moe: MoeConfig | None) -> PhiConfig:
     return PhiConfig(
         vocab_size=1280,  # a tokenizer of about 1,000 ids, and free rows as in Phi-2
-        hidden_size=192,
-        intermediate_size=768,  # 4 times the hidden size, as in Phi-2
-        num_hidden_layers=4,
-        num_attention_heads=6,  # heads of 32 channels
+        hidden_size=128,
+        intermediate_size=256,
+        num_hidden_layers=3,  # copying what stands before takes two layers of attention
+        num_attention_heads=4,  # heads of 32 channels
         max_position_embeddings=128,
         partial_rotary_factor=0.5,  # Phi-2's 0.4 of 32 channels would not be even
+        initializer_range=0.05,  # 0.02 is for 2,560 channels; here it learns far more slowly
         moe=moe,
     )
 
 
-def _tiny_text_training() -> TrainingConfig:
+def _tiny_text_training(*, max_steps: int) -> TrainingConfig:
     return TrainingConfig(
-        global_batch_size=32,
-        max_steps=300,
-        learning_rate=2e-3,
+        global_batch_size=8,
+        max_steps=max_steps,
+        learning_rate=5e-3,
         warmup_steps=20,
         weight_decay=0.1,
-        checkpoint_every_steps=100,
+        checkpoint_every_steps=200,
     )
 
 
 def _tiny_scratch() -> ScratchConfig:
     return ScratchConfig(
         data=TextDataConfig(root=_TINY_ROOT, source="gutenberg"),
-        model=_tiny_model(moe=MoeConfig(num_experts=4, num_experts_per_token=2)),
-        training=_tiny_text_training(),
+        model=_tiny_model(
+            moe=MoeConfig(num_experts=4, num_experts_per_token=2, intermediate_size=128)
+        ),
+        training=_tiny_text_training(max_steps=640),
     )
 
 
@@ -85,7 +88,7 @@ def _tiny_litgpt() -> LitgptConfig:
     return LitgptConfig(
         data=TextDataConfig(root=_TINY_ROOT, source="redpajama"),
         model=_tiny_model(moe=None),
-        training=_tiny_text_training(),
+        training=_tiny_text_training(max_steps=400),
     )
 
 
@@ -111,10 +114,10 @@ def _tiny_align() -> AlignConfig:
         projector=ProjectorConfig(kind="mlp"),
         training=TrainingConfig(
             global_batch_size=32,
-            max_steps=300,
-            learning_rate=2e-3,
+            max_steps=600,
+            learning_rate=1e-2,  # the projector alone; at 5e-3 it needs twice the steps
             warmup_steps=20,
-            checkpoint_every_steps=100,
+            checkpoint_every_steps=200,
         ),
     )
 
@@ -125,7 +128,7 @@ def _tiny_instruct() -> InstructConfig:
         training=TrainingConfig(
             global_batch_size=32,
             max_steps=300,
-            learning_rate=1e-3,
+            learning_rate=2e-3,
             warmup_steps=20,
             checkpoint_every_steps=100,
         ),

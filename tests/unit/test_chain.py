@@ -58,8 +58,9 @@ class Parts:
         self.calls.append(f"{suite} {folder.name}")
 
     def write_report(
-        self, folders: list[Path], out: Path, *, measured: dict[str, object]
+        self, folders: list[Path], out: Path, *, notes: list[str], measured: dict[str, object]
     ) -> Report:
+        self.notes = notes
         self.calls.append(f"report {len(folders)}")
         self.measured = measured
         out.write_text("page")
@@ -89,6 +90,7 @@ def demo(out: Path, *, data: Path | None = None, seed: int = 0, workers: int = 1
 
 def test_the_chain_runs_every_part_in_order_in_one_ray(tmp_path: Path, parts: Parts) -> None:
     summary = demo(tmp_path / "out", seed=3)
+    assert "built-in world" in parts.notes[0]
     suites = ["lm", "lm", "caption", "caption", "instruct", "instruct"]
     assert parts.calls == [
         "world 3",

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from phiray.batch import Batch
 from phiray.losses import token_nats
 from phiray.models.interface import TokenModel
-from phiray.types import IGNORE_INDEX, Batch, Progress
+from phiray.types import IGNORE_INDEX, Progress
 
 Pixels = NDArray[np.uint8]
 """(3, height, width) uint8, not normalised."""

@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor, nn
 
+from phiray.batch import Batch
 from phiray.config.model import MoeConfig, PhiConfig, ProjectorConfig
 from phiray.models.interface import TokenModel
 from phiray.models.phi import Phi
 from phiray.models.projector import build_projector
 from phiray.models.vision_language import VisionLanguageModel
-from phiray.types import Batch
 
 VOCAB_SIZE = 61
 IMAGE_ID = 59

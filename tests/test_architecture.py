@@ -9,6 +9,7 @@ PACKAGE = ROOT / "phiray"
 
 LAYERS = (
     {"phiray", "errors", "types"},
+    {"batch"},
     {"config", "text", "images", "runtime", "terminal", "tables"},
     {"data", "models", "losses", "checkpoints"},
     {"training"},
@@ -23,7 +24,7 @@ LAYERS = (
 
 LATE_IMPORTS = {"cli.py", "stages/registry.py", "models/build.py"}
 """Files that may import inside a function: the command line, and the two registries."""
-RAY_FILES = {"runtime.py", "data/pipeline.py", "evals/run.py"}
+RAY_FILES = {"runtime.py", "data/pipeline.py"}
 RAY_FOLDER = "jobs/"
 ENVIRONMENT_FILES = {"runtime.py"}
 MAX_FUNCTION_LINES = 60

@@ -63,10 +63,10 @@ def _tiny_model(*, moe: MoeConfig | None) -> PhiConfig:
     )
 
 
-def _tiny_text_training(*, max_steps: int) -> TrainingConfig:
+def _tiny_text_training() -> TrainingConfig:
     return TrainingConfig(
         global_batch_size=8,
-        max_steps=max_steps,
+        max_steps=640,
         learning_rate=5e-3,
         warmup_steps=20,
         weight_decay=0.1,
@@ -80,7 +80,7 @@ def _tiny_scratch() -> ScratchConfig:
         model=_tiny_model(
             moe=MoeConfig(num_experts=4, num_experts_per_token=2, intermediate_size=128)
         ),
-        training=_tiny_text_training(max_steps=640),
+        training=_tiny_text_training(),
     )
 
 
@@ -88,7 +88,7 @@ def _tiny_litgpt() -> LitgptConfig:
     return LitgptConfig(
         data=TextDataConfig(root=_TINY_ROOT, source="redpajama"),
         model=_tiny_model(moe=None),
-        training=_tiny_text_training(max_steps=400),
+        training=_tiny_text_training(),
     )
 
 

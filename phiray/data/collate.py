@@ -9,8 +9,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
+from phiray.batch import Batch, StepInput
 from phiray.data.pixels import pixels_from_table
-from phiray.types import FILLER_ROW, IGNORE_INDEX, BadRow, Batch, StepInput
+from phiray.types import FILLER_ROW, IGNORE_INDEX, BadRow
 
 LENGTH_MULTIPLE = 8
 """Sequence lengths are multiples of it: fewer different shapes, and aligned rows on GPUs."""

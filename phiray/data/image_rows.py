@@ -21,8 +21,7 @@ from phiray.data.conversations import Conversation, read_conversations
 from phiray.data.rows import FILLER, Row, bad_row, table_from_rows
 from phiray.data.split import image_key, is_heldout
 from phiray.errors import DataError
-from phiray.images.decode import MAX_BYTES
-from phiray.images.paths import ImageFolder
+from phiray.images.paths import MAX_BYTES, ImageFolder
 from phiray.text.prompts import LLAVA_SYSTEM, TokenRow, caption_row, conversation_row
 from phiray.text.tokenizer import Tokenizer
 from phiray.types import FILLER_ROW, Progress

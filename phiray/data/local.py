@@ -9,11 +9,11 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from phiray.batch import StepInput
 from phiray.data.collate import collate_step
 from phiray.data.pixels import decode_table
 from phiray.data.prefetch import prefetch_in_order
 from phiray.data.rows import RowSource
-from phiray.types import StepInput
 
 
 def read_steps(

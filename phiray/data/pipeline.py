@@ -18,11 +18,12 @@ import ray
 import ray.data
 from ray.data import ExecutionOptions, ExecutionResources
 
+from phiray.batch import StepInput
 from phiray.data.collate import collate_step
 from phiray.data.pixels import decode_table
 from phiray.data.prefetch import prefetch_in_order
+from phiray.data.reader import DecodeRows, RowReader
 from phiray.data.rows import RowSource
-from phiray.types import StepInput
 
 Decode = Literal["worker", "tasks"]
 
@@ -34,22 +35,6 @@ OBJECT_STORE_BYTES = 512 * 1024**2
 """What one pipeline may hold in Ray's object store before it waits for the trainer."""
 PREFETCH_STEPS = 2
 """Steps that Ray fetches to the worker ahead of use."""
-
-
-class RowReader:
-    """A warm Ray actor that reads rows by position, and decodes them where asked to."""
-
-    def __init__(self, source: RowSource, image_size: int | None) -> None:
-        """Keep the source; `image_size` None leaves images encoded."""
-        self._source = source
-        self._image_size = image_size
-
-    def __call__(self, block: pa.Table) -> pa.Table:
-        """Read the rows of a block of row ids."""
-        table = self._source.read(block["row_id"].to_numpy())
-        return (
-            table if self._image_size is None else decode_table(table, image_size=self._image_size)
-        )
 
 
 def resolve_decode(setting: Literal["auto", "worker", "tasks"], *, use_gpu: bool) -> Decode:
@@ -83,11 +68,15 @@ def stream_steps(
     num_steps, accumulation, micro = positions.shape
     if num_steps == 0:
         return iter(())
-    reader_image_size = image_size if decode == "tasks" else None
+    in_reader = (
+        partial(decode_table, image_size=image_size)
+        if image_size is not None and decode == "tasks"
+        else None
+    )
     tables = _stream_tables(
         source,
         positions.reshape(-1),
-        image_size=reader_image_size,
+        decode=in_reader,
         num_readers=num_readers,
         rows_per_step=accumulation * micro,
     )
@@ -96,7 +85,7 @@ def stream_steps(
         accumulation=accumulation,
         pad_id=pad_id,
         image_size=image_size,
-        is_decoded=reader_image_size is not None,
+        is_decoded=in_reader is not None,
     )
     return prefetch_in_order(prepare, tables, num_threads=num_threads)
 
@@ -113,14 +102,14 @@ def _stream_tables(
     source: RowSource,
     row_ids: npt.NDArray[np.int64],
     *,
-    image_size: int | None,
+    decode: DecodeRows | None,
     num_readers: int,
     rows_per_step: int,
 ) -> Iterator[pa.Table]:
     """Read rows in their order, one table per step."""
     dataset = ray.data.from_arrow(index_blocks(row_ids)).map_batches(
         RowReader,
-        fn_constructor_args=(source, image_size),
+        fn_constructor_args=(source, decode),
         batch_size=None,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=num_readers),

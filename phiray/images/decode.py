@@ -17,12 +17,11 @@ from torch import Tensor
 from torchvision.io import ImageReadMode
 
 from phiray.errors import DataError
+from phiray.images.paths import MAX_BYTES
 from phiray.images.transform import MAX_ASPECT, resize_and_crop
 
 MAX_PIXELS = 50_000_000
 """Largest area: a 20 kB PNG of 13,000 x 13,000 pixels costs 1.8 GB when unpacked."""
-MAX_BYTES = 50_000_000
-"""Largest file."""
 FORMATS = ("JPEG", "PNG", "WEBP")
 """Formats that Pillow may try; others (EPS, TIFF) start helpers or hide bombs."""
 JPEG_START = b"\xff\xd8"

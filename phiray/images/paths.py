@@ -14,6 +14,8 @@ from pathlib import Path
 from phiray.errors import DataError, ExitCode
 
 IMAGE_NAME = re.compile(r"(?:COCO_(?:train|val|test)\d{4}_)?(\d{1,12})\.(?:jpe?g|png|webp)", re.I)
+MAX_BYTES = 50_000_000
+"""Largest image file that is read."""
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 

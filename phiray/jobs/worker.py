@@ -17,6 +17,7 @@ import ray.train.torch
 import torch
 from ray.train import Checkpoint
 
+from phiray.batch import StepInput
 from phiray.config.data import ImageDataConfig
 from phiray.config.stages import STAGE_ADAPTER, AnyStageConfig
 from phiray.data.order import OrderSettings, rank_positions
@@ -32,7 +33,6 @@ from phiray.training.loop import LoopHooks, LoopSettings, run_loop
 from phiray.training.metrics_log import Metrics
 from phiray.training.run_files import open_run, resume
 from phiray.training.state import build_state
-from phiray.types import StepInput
 
 _MAY_PASS = (RuntimeError, OSError, MemoryError)
 """What a lost peer, device or disk raises: Ray starts the workers again, from the checkpoint."""

@@ -7,9 +7,9 @@ Limits: no sampling, no beams; rows of different length go into different batche
 import torch
 from torch import Tensor
 
+from phiray.batch import Batch
 from phiray.errors import ShapeError
 from phiray.models.interface import TokenModel
-from phiray.types import Batch
 
 
 @torch.no_grad()

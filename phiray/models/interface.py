@@ -9,8 +9,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from phiray.batch import Batch, ModelOutput
 from phiray.models.cache import KeyValueCache
-from phiray.types import Batch, ModelOutput
 
 
 class TokenModel(Protocol):

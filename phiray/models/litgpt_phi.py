@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from phiray.batch import Batch, ModelOutput
 from phiray.errors import ConfigError, ShapeError
 from phiray.models.cache import KeyValueCache
-from phiray.types import Batch, ModelOutput
 
 
 class LitgptPhi(nn.Module):

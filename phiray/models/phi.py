@@ -7,6 +7,7 @@ Limits: no dropout (Phi-2's residual dropout of 0.1 served its own pretraining).
 import torch
 from torch import Tensor, nn
 
+from phiray.batch import Batch, ModelOutput
 from phiray.config.model import PhiConfig
 from phiray.errors import ConfigError
 from phiray.models.attention import Attention
@@ -15,7 +16,6 @@ from phiray.models.mlp import Mlp
 from phiray.models.moe import MixtureOfExperts, Routing
 from phiray.models.rotary import Rotary
 from phiray.models.router_losses import compute_router_losses
-from phiray.types import Batch, ModelOutput
 
 
 class Block(nn.Module):

@@ -8,8 +8,8 @@ Limits: each sequence balances by itself, so that the values add up over ranks a
 import torch
 from torch import Tensor
 
+from phiray.batch import RouterLosses
 from phiray.models.moe import Routing
-from phiray.types import RouterLosses
 
 
 def compute_router_losses(

@@ -7,11 +7,11 @@ Limits: every image gives the same number of patches; images stand in the order 
 import torch
 from torch import Tensor, nn
 
+from phiray.batch import Batch, ModelOutput
 from phiray.errors import ShapeError
 from phiray.models.cache import KeyValueCache
 from phiray.models.phi import Phi
 from phiray.models.projector import Projector
-from phiray.types import Batch, ModelOutput
 
 
 class VisionLanguageModel(nn.Module):

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import torch
 
+from phiray.batch import StepInput
 from phiray.checkpoints.commit import commit_frozen
 from phiray.config.training import TrainingConfig
 from phiray.errors import DataError, PhirayError
@@ -38,7 +39,7 @@ from phiray.training.run_files import RunFiles, write_checkpoint
 from phiray.training.schedule import learning_rate_at
 from phiray.training.state import TrainState, frozen_tensors
 from phiray.training.step import StepResult, StepSettings, seed_step, settle_buckets, train_step
-from phiray.types import BadRow, Progress, StepInput
+from phiray.types import BadRow, Progress
 
 OnCheckpoint = Callable[[int, Path, Metrics], None]
 """Told of each committed checkpoint, on every worker: step, folder, the last step's metrics."""

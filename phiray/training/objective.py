@@ -15,12 +15,13 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from phiray.batch import Batch, RouterLosses
 from phiray.config.model import MoeConfig
 from phiray.config.training import MethodConfig, ScheduledSamplingMethod
 from phiray.losses import next_token_losses
 from phiray.models.interface import TokenModel
 from phiray.training.scheduled_sampling import choose_replaced, gold_probability, mix_inputs
-from phiray.types import IGNORE_INDEX, Batch, RouterLosses
+from phiray.types import IGNORE_INDEX
 
 _VISION_PARTS = ("projector.", "vision.")
 """Parameter names of a vision-language model that are not the language model's."""

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from phiray.batch import Batch
 from phiray.config.training import MethodConfig, ScheduledSamplingMethod
 from phiray.models.interface import TokenModel
-from phiray.types import FILLER_ROW, IGNORE_INDEX, Batch
+from phiray.types import FILLER_ROW, IGNORE_INDEX
 
 _STEEPNESS = 10.0
 """Slope of the inverse sigmoid over the run: flat at both ends, 1/(1 + e^5) = 0.7 % from them

@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from phiray.batch import Batch
 from phiray.errors import DataError, ExitCode, PhirayError
 from phiray.training.collective import Collective, sum_numbers
 from phiray.training.objective import Objective, ObjectiveSums, count_labels
 from phiray.training.parallel import gradient_sync, unwrap_objective
-from phiray.types import Batch
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ import pytest
 import ray
 import torch
 
+from phiray.batch import StepInput
 from phiray.data.image_rows import CaptionRows
 from phiray.data.local import read_steps
 from phiray.data.pipeline import ROWS_PER_BLOCK, Decode, stream_steps
 from phiray.runtime import ray_session
-from phiray.types import FILLER_ROW, StepInput
+from phiray.types import FILLER_ROW
 from tests.image_builders import IMAGE_SIZE, NUM_PATCHES, write_image_world
 
 pytestmark = [

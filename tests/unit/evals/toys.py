@@ -6,9 +6,9 @@ from tokenizers import decoders, models, pre_tokenizers
 from torch import Tensor, nn
 from torch.nn import functional
 
+from phiray.batch import Batch, ModelOutput
 from phiray.models.cache import KeyValueCache
 from phiray.text.tokenizer import Tokenizer
-from phiray.types import Batch, ModelOutput
 
 NUM_BYTES = 256
 _SURE = 12.0

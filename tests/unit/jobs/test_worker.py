@@ -7,6 +7,7 @@ import ray.train
 import ray.train.torch
 import torch
 
+from phiray.batch import StepInput
 from phiray.config.stages import AnyStageConfig
 from phiray.data.local import read_steps
 from phiray.errors import ExitCode
@@ -16,7 +17,6 @@ from phiray.jobs.run_folder import run_folder
 from phiray.jobs.worker import train_worker
 from phiray.stages.restore import load_model
 from phiray.training.metrics_log import read_metrics
-from phiray.types import StepInput
 from tests.stage_builders import phi_config, scratch_config, training
 
 

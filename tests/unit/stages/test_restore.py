@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from phiray.batch import Batch
 from phiray.data.collate import collate_step
 from phiray.data.pixels import decode_table
 from phiray.errors import CheckpointError, ExitCode
 from phiray.models.interface import TokenModel
 from phiray.stages.parts import StageParts
 from phiray.stages.restore import load_model, read_description
-from phiray.types import Batch
 from tests.stage_builders import STEPS, Trained, scratch_config, train
 
 STAGES = ("scratch", "litgpt", "align", "instruct")

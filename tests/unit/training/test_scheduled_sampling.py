@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own customary name)
 from torch import Tensor, nn
 
+from phiray.batch import Batch
 from phiray.config.training import ScheduledSamplingMethod, StandardMethod
 from phiray.models.phi import Phi
 from phiray.models.projector import Projector
@@ -16,7 +17,7 @@ from phiray.training.scheduled_sampling import (
     draw_coins,
     gold_probability,
 )
-from phiray.types import FILLER_ROW, IGNORE_INDEX, Batch
+from phiray.types import FILLER_ROW, IGNORE_INDEX
 from tests.unit.training.training_builders import (
     IMAGE_ID,
     SEQ,

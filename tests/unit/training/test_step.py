@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from phiray.batch import Batch
 from phiray.errors import DataError, ExitCode, PhirayError
 from phiray.training.collective import Collective
 from phiray.training.step import StepSettings, move_batch, seed_step, train_step
-from phiray.types import FILLER_ROW, Batch
+from phiray.types import FILLER_ROW
 from tests.unit.training.four_processes import (
     POISONED_RANK,
     Report,

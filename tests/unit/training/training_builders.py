@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from phiray.batch import Batch, StepInput
 from phiray.config.model import MoeConfig, PhiConfig
 from phiray.config.training import MethodConfig, ScheduledSamplingMethod, TrainingConfig
 from phiray.models.build import build_language_model
@@ -14,7 +15,7 @@ from phiray.training.loop import LoopHooks, LoopResult, LoopSettings, run_loop
 from phiray.training.objective import Objective
 from phiray.training.run_files import open_run, resume
 from phiray.training.state import TrainState, build_state
-from phiray.types import FILLER_ROW, IGNORE_INDEX, BadRow, Batch, StepInput
+from phiray.types import FILLER_ROW, IGNORE_INDEX, BadRow
 
 VOCAB = 41
 IMAGE_ID = VOCAB - 1

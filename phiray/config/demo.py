@@ -1,6 +1,7 @@
 """The six runs of the demo: `tiny` on the demo's own folders, both methods in both VLM stages.
 
-Limits: on real samples only what must fit the data differs: vocabulary, split share, files.
+Limits: on real samples what must fit the data differs: vocabulary, split share, files; and, since
+50,000 ids cost most of the time, each run has half the steps and text stops at a set size.
 """
 
 from pathlib import Path
@@ -15,13 +16,15 @@ from phiray.config.stages import (
     RunConfig,
     ScratchConfig,
 )
-from phiray.config.training import ClusterConfig, ScheduledSamplingMethod
+from phiray.config.training import ClusterConfig, ScheduledSamplingMethod, TrainingConfig
 from phiray.errors import DataError, ExitCode
 
 DemoConfig = ScratchConfig | LitgptConfig | AlignConfig | InstructConfig
 
 _REAL_HELDOUT_FRACTION = 0.2
 """Of a few hundred real images a tenth would give intervals too wide to read."""
+_REAL_TRAIN_TOKENS = 2_000_000
+"""Far more than the steps of the demo read; the whole of the books would only cost time."""
 _VOCABULARY_STEP = 64
 
 
@@ -86,7 +89,11 @@ class _Place:
         assert isinstance(base, ScratchConfig)
         model = base.model.model_copy(update={"vocab_size": self._vocab_size})
         return base.model_copy(
-            update={**self._common("scratch"), "data": self._text(base.data), "model": model}
+            update={
+                **self._common("scratch", base.training),
+                "data": self._text(base.data),
+                "model": model,
+            }
         )
 
     def litgpt(self) -> LitgptConfig:
@@ -94,7 +101,11 @@ class _Place:
         assert isinstance(base, LitgptConfig)
         model = base.model.model_copy(update={"vocab_size": self._vocab_size})
         return base.model_copy(
-            update={**self._common("litgpt"), "data": self._text(base.data), "model": model}
+            update={
+                **self._common("litgpt", base.training),
+                "data": self._text(base.data),
+                "model": model,
+            }
         )
 
     def align(self, name: str) -> AlignConfig:
@@ -102,7 +113,7 @@ class _Place:
         assert isinstance(base, AlignConfig)
         return base.model_copy(
             update={
-                **self._common(name),
+                **self._common(name, base.training),
                 "data": self._images(base.data),
                 "language_model": str(self._out / "runs" / "scratch"),
                 "vision": self._vision(base.vision),
@@ -114,28 +125,32 @@ class _Place:
         assert isinstance(base, InstructConfig)
         return base.model_copy(
             update={
-                **self._common(name),
+                **self._common(name, base.training),
                 "data": self._images(base.data),
                 "checkpoint": str(self._out / "runs" / "align-standard"),
             }
         )
 
-    def _common(self, name: str) -> dict[str, object]:
+    def _common(self, name: str, training: TrainingConfig) -> dict[str, object]:
         run = RunConfig(name=name, output_dir=str(self._out / "runs"), seed=self._seed)
-        return {"run": run, "cluster": self._cluster}
+        if self._data is not None:
+            training = training.model_copy(update={"max_steps": training.max_steps // 2})
+        return {"run": run, "cluster": self._cluster, "training": training}
 
     def _vision(self, vision: VisionConfig) -> VisionConfig:
         return vision.model_copy(update={"weights": str(self._out / "clip")})
 
     def _text(self, data: TextDataConfig) -> TextDataConfig:
-        return data.model_copy(
-            update={**self._root(), "prepared": str((self._out / "prepared").absolute())}
-        )
+        update = self._root() | {"prepared": str((self._out / "prepared").absolute())}
+        if self._data is not None:
+            update["max_train_tokens"] = _REAL_TRAIN_TOKENS
+        return data.model_copy(update=update)
 
     def _images(self, data: ImageDataConfig) -> ImageDataConfig:
         update = self._root()
         if self._data is not None:
             defaults = ImageDataConfig()
+            update["annotations"] = defaults.annotations
             update["conversations"] = defaults.conversations
             update["max_length"] = 96
         return data.model_copy(update=update)

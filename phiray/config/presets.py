@@ -66,7 +66,7 @@ def _tiny_model(*, moe: MoeConfig | None) -> PhiConfig:
 def _tiny_text_training() -> TrainingConfig:
     return TrainingConfig(
         global_batch_size=8,
-        max_steps=640,
+        max_steps=900,
         learning_rate=5e-3,
         warmup_steps=20,
         weight_decay=0.1,
@@ -127,7 +127,7 @@ def _tiny_instruct() -> InstructConfig:
         data=_tiny_images(),
         training=TrainingConfig(
             global_batch_size=32,
-            max_steps=300,
+            max_steps=200,
             learning_rate=2e-3,
             warmup_steps=20,
             checkpoint_every_steps=100,

@@ -151,7 +151,7 @@ def prepare_data_command(
     with build_display() as display:
         from phiray.jobs.prepare import prepare_stage
 
-        counts = prepare_stage(settings, progress=display.progress)
+        counts = prepare_stage(settings, progress=display.progress).counts
     if as_json:
         _print_json(counts)
         return

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from phiray.checkpoints.files import write_json
-from phiray.config.demo import DemoConfig, demo_configs, find_tokenizer
-from phiray.config.stages import AlignConfig
+from phiray.config.demo import demo_configs, find_tokenizer
+from phiray.config.stages import AlignConfig, AnyStageConfig
 from phiray.errors import CheckpointError, DataError, ExitCode
 from phiray.evals.report import write_report
 from phiray.evals.run import evaluate_checkpoint
@@ -156,7 +156,7 @@ def _keep_previous(out: Path) -> None:
 
 def _make_inputs(
     out: Path, data: Path | None, *, seed: int, workers: int, display: Display
-) -> list[DemoConfig]:
+) -> list[AnyStageConfig]:
     root = out / "data" if data is None else data
     if data is None:
         build_world(root, seed=seed, settings=WorldConfig(), progress=display.progress)
@@ -173,14 +173,14 @@ def _make_inputs(
     return configs
 
 
-def _train_all(configs: list[DemoConfig], clock: _Clock, *, display: Display) -> None:
+def _train_all(configs: list[AnyStageConfig], clock: _Clock, *, display: Display) -> None:
     with ray_session(workers=configs[0].cluster.workers):
         for config in configs:
             with clock.part(f"train {config.run.name}"):
                 train_stage(config, resume=run_folder(config).exists(), display=display)
 
 
-def _evaluate_all(configs: list[DemoConfig], clock: _Clock, *, display: Display) -> None:
+def _evaluate_all(configs: list[AnyStageConfig], clock: _Clock, *, display: Display) -> None:
     for config in configs:
         with clock.part(f"evaluate {config.run.name}"):
             evaluate_checkpoint(

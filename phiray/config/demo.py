@@ -11,6 +11,7 @@ from phiray.config.model import VisionConfig
 from phiray.config.presets import preset
 from phiray.config.stages import (
     AlignConfig,
+    AnyStageConfig,
     InstructConfig,
     LitgptConfig,
     RunConfig,
@@ -18,8 +19,6 @@ from phiray.config.stages import (
 )
 from phiray.config.training import ClusterConfig, ScheduledSamplingMethod, TrainingConfig
 from phiray.errors import DataError, ExitCode
-
-DemoConfig = ScratchConfig | LitgptConfig | AlignConfig | InstructConfig
 
 _REAL_HELDOUT_FRACTION = 0.2
 """Of a few hundred real images a tenth would give intervals too wide to read."""
@@ -30,7 +29,7 @@ _VOCABULARY_STEP = 64
 
 def demo_configs(
     out: Path, *, data: Path | None, vocab_size: int, seed: int, workers: int
-) -> list[DemoConfig]:
+) -> list[AnyStageConfig]:
     """Return the settings of each run, in the order in which they must be trained.
 
     Args:

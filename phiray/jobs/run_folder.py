@@ -8,22 +8,26 @@ import json
 import platform
 import subprocess
 import tempfile
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from phiray.checkpoints.files import write_json
 from phiray.config.stages import STAGE_ADAPTER, AnyStageConfig
-from phiray.errors import CheckpointError, ConfigError, ExitCode
-from phiray.stages.parts import CONFIG_FILE, config_yaml
+from phiray.errors import CheckpointError, ConfigError, DataError, ExitCode
+from phiray.stages.parts import CONFIG_FILE, PreparedData, config_yaml
 
 _PACKAGES = ("phiray", "torch", "ray", "transformers", "litgpt", "open_clip_torch", "numpy")
+MANIFEST_FILE = "manifest.json"
 _MAY_CHANGE = ("cluster",)
 """Settings that a resumed run may change: they alter speed, not what is learnt."""
 
 
-def open_run(config: AnyStageConfig, *, resume: bool) -> Path:
-    """Make the folder of a new run, or open that of the same run.
+def check_run_folder(config: AnyStageConfig, *, resume: bool) -> Path:
+    """Return the folder of the run, which is not there yet, or holds the run that is resumed.
 
     Raises:
         CheckpointError: 73 if the folder holds a run already, 66 if there is none to resume.
@@ -47,8 +51,29 @@ def open_run(config: AnyStageConfig, *, resume: bool) -> Path:
             f"--set run.name={config.run.name}-2.",
             exit_code=ExitCode.CANNOT_CREATE,
         )
-    _create(folder, config)
     return folder
+
+
+def create_run_folder(config: AnyStageConfig) -> None:
+    """Make the folder with its settings in it at once: without them it could not be resumed.
+
+    Raises:
+        CheckpointError: 73 if it cannot be made.
+    """
+    folder = run_folder(config)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=folder.parent) as temporary:
+            fresh = Path(temporary) / folder.name
+            fresh.mkdir()
+            (fresh / CONFIG_FILE).write_text(config_yaml(config))
+            fresh.rename(folder)
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder} cannot be made: {error.strerror}. It must be a folder that you can write. "
+            "Change run.output_dir.",
+            exit_code=ExitCode.CANNOT_CREATE,
+        ) from error
 
 
 def run_folder(config: AnyStageConfig) -> Path:
@@ -56,15 +81,23 @@ def run_folder(config: AnyStageConfig) -> Path:
     return Path(config.run.output_dir) / config.run.name
 
 
-def write_manifest(folder: Path, *, counts: dict[str, int]) -> None:
-    """Write what the run is made of: versions, commit, and the data it reads."""
+def write_manifest(folder: Path, *, data: PreparedData, seed: int) -> None:
+    """Write what the run is made of: versions, commit, seed, and the data it reads.
+
+    Raises:
+        DataError: if the run was started on other data: its row positions would mean other rows.
+    """
+    path = folder / MANIFEST_FILE
+    if path.is_file():
+        _check_same_data(json.loads(path.read_text()), data, folder=folder)
     record = {
         "versions": package_versions(),
         "python": platform.python_version(),
         "commit": source_commit(),
-        "data": {"counts": counts},
+        "seed": seed,
+        "data": asdict(data),
     }
-    (folder / "manifest.json").write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+    write_json(path, record)
 
 
 def package_versions() -> dict[str, str]:
@@ -89,23 +122,6 @@ def source_commit() -> str:
     return result.stdout.strip()
 
 
-def _create(folder: Path, config: AnyStageConfig) -> None:
-    """Make the folder with its settings in it at once: without them it could not be resumed."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".new-", dir=folder.parent) as temporary:
-            fresh = Path(temporary) / folder.name
-            fresh.mkdir()
-            (fresh / CONFIG_FILE).write_text(config_yaml(config))
-            fresh.rename(folder)
-    except OSError as error:
-        raise CheckpointError(
-            f"{folder} cannot be made: {error.strerror}. It must be a folder that you can write. "
-            "Change run.output_dir.",
-            exit_code=ExitCode.CANNOT_CREATE,
-        ) from error
-
-
 def _check_same(config: AnyStageConfig, stored: Path) -> None:
     previous = STAGE_ADAPTER.validate_python(yaml.safe_load(stored.read_text()))
     differences = list(_differences(previous.model_dump(), config.model_dump(), ""))
@@ -113,6 +129,16 @@ def _check_same(config: AnyStageConfig, stored: Path) -> None:
         raise ConfigError(
             f"{stored.parent} was started with other settings: {'; '.join(differences)}. A resumed "
             "run must have the same. Take them back, or start a run of another name."
+        )
+
+
+# Any: JSON of an own file.
+def _check_same_data(stored: dict[str, Any], data: PreparedData, *, folder: Path) -> None:
+    if stored["data"]["fingerprint"] != data.fingerprint:
+        raise DataError(
+            f"The data of {folder} changed since it was started (then {stored['data']['counts']}, "
+            f"now {data.counts}). A resumed run must read the same rows. Put the data back, or "
+            "start a run of another name."
         )
 
 

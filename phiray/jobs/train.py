@@ -20,7 +20,7 @@ from phiray.jobs.display import Display
 from phiray.jobs.paths import with_absolute_paths
 from phiray.jobs.payload import TrainedRun, WorkerPayload
 from phiray.jobs.prepare import prepare_stage
-from phiray.jobs.run_folder import open_run, write_manifest
+from phiray.jobs.run_folder import check_run_folder, create_run_folder, write_manifest
 from phiray.jobs.tail import shown_steps
 from phiray.jobs.worker import train_worker
 from phiray.runtime import num_cores, ray_session
@@ -58,12 +58,14 @@ def train_stage(config: AnyStageConfig, *, resume: bool, display: Display) -> Ru
     """
     check_workers(config)
     config = with_absolute_paths(config)
-    run_dir = open_run(config, resume=resume)
+    run_dir = check_run_folder(config, resume=resume)
     if (run_dir / RESULT_FILE).exists():
         display.note(f"{run_dir.name} is already complete.")
         return read_summary(run_dir)
-    counts = prepare_stage(config, progress=display.progress)
-    write_manifest(run_dir, counts=counts)
+    data = prepare_stage(config, progress=display.progress)
+    if not resume:
+        create_run_folder(config)  # only now: a mistake in the inputs leaves no run behind
+    write_manifest(run_dir, data=data, seed=config.run.seed)
     display.note(f"{run_dir.name}: starting {config.cluster.workers} worker(s), 10 to 40 s")
     max_steps = config.training.max_steps
     with (

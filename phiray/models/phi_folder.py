@@ -37,17 +37,14 @@ _SIZES = (
 _ROTARY = ("partial_rotary_factor", "rope_theta")
 
 
-def read_phi_folder(folder: Path) -> tuple[PhiConfig, dict[str, Tensor]]:
-    """Read config and weights of a Phi that transformers saved.
+def read_phi_config(folder: Path) -> PhiConfig:
+    """Read the config of a Phi that transformers saved, and see that its weights are there.
 
     Args:
         folder: with `config.json`, and `model.safetensors` or its index and shards.
 
-    Returns:
-        The config, and tensors by the names of `Phi.state_dict()`.
-
     Raises:
-        CheckpointError: if a file is missing (66), broken, or of another architecture.
+        CheckpointError: if a file is missing (66), or of another architecture.
     """
     # Any: JSON of a foreign tool; every value is checked by PhiConfig.
     raw: dict[str, Any] = _read_json(folder / "config.json")
@@ -57,8 +54,28 @@ def read_phi_folder(folder: Path) -> tuple[PhiConfig, dict[str, Tensor]]:
                 f"{folder / 'config.json'}: {key} is {raw[key]!r}. Expected {expected!r}, as in "
                 "Phi-2. Give a folder of microsoft/phi-2 or of a model of its architecture."
             )
-    config = _parse_config(raw, folder)
-    return config, _read_tensors(folder)
+    _weight_files(folder)
+    return _parse_config(raw, folder)
+
+
+def read_phi_weights(folder: Path) -> dict[str, Tensor]:
+    """Read the weights of a Phi that transformers saved.
+
+    Returns:
+        Tensors by the names of `Phi.state_dict()`.
+
+    Raises:
+        CheckpointError: if a file is missing (66) or broken.
+    """
+    tensors: dict[str, Tensor] = {}
+    for path in _weight_files(folder):
+        try:
+            tensors |= load_file(path)
+        except SafetensorError as error:
+            raise CheckpointError(
+                f"{path} is not a whole safetensors file ({error}). Fetch it again."
+            ) from error
+    return tensors
 
 
 def _parse_config(raw: dict[str, Any], folder: Path) -> PhiConfig:
@@ -78,23 +95,16 @@ def _parse_config(raw: dict[str, Any], folder: Path) -> PhiConfig:
         raise CheckpointError(f"{folder / 'config.json'} is no config of Phi: {error}") from error
 
 
-def _read_tensors(folder: Path) -> dict[str, Tensor]:
+def _weight_files(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     names = ["model.safetensors"]
     if index.is_file():
         names = sorted(set(_read_json(index)["weight_map"].values()))
-    tensors: dict[str, Tensor] = {}
-    for name in names:
-        path = folder / Path(name).name  # a shard cannot stand outside its folder
+    files = [folder / Path(name).name for name in names]  # no shard can stand outside its folder
+    for path in files:
         if not path.is_file():
             raise _missing_error(path)
-        try:
-            tensors |= load_file(path)
-        except SafetensorError as error:
-            raise CheckpointError(
-                f"{path} is not a whole safetensors file ({error}). Fetch it again."
-            ) from error
-    return tensors
+    return files
 
 
 def _read_json(path: Path) -> dict[str, Any]:

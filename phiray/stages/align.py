@@ -11,28 +11,31 @@ from phiray.models.clip import ClipTower
 from phiray.models.freezing import freeze_for_stage
 from phiray.models.projector import build_projector
 from phiray.models.vision_language import VisionLanguageModel
-from phiray.stages.language_models import load_language_model
-from phiray.stages.parts import StageParts, merge_ledgers, read_tokenizer
-from phiray.stages.text import check_given_model
+from phiray.stages.given_model import check_given_model
+from phiray.stages.language_models import load_language_model, read_language_config
+from phiray.stages.parts import PreparedData, StageParts, merge_ledgers, read_tokenizer
 from phiray.training.objective import Objective
 from phiray.types import Progress
 
 
-def prepare(config: AlignConfig, *, progress: Progress | None = None) -> dict[str, int]:
-    """Read the captions once, so that what is wrong with them is said before Ray starts."""
-    return _rows(config, progress=progress).counts
+def prepare(config: AlignConfig, *, progress: Progress | None = None) -> PreparedData:
+    """Look at all inputs once, so that what is wrong with them is said before Ray starts."""
+    tokenizer = read_tokenizer(config.data.root, config.data.tokenizer)
+    check_given_model(
+        read_language_config(config.language_model, tokenizer=tokenizer),
+        tokenizer=tokenizer,
+        max_length=config.data.max_length,
+        setting=f"language_model {config.language_model}",
+    )
+    ClipTower(config.vision)
+    rows = _rows(config, progress=progress)
+    return PreparedData(rows.fingerprint, rows.counts)
 
 
 def build(config: AlignConfig) -> StageParts:
     """Build caption rows and the vision-language model, of which the projector is trainable."""
     tokenizer = read_tokenizer(config.data.root, config.data.tokenizer)
-    language = load_language_model(config.language_model, tokenizer=tokenizer)
-    check_given_model(
-        language.config,
-        tokenizer=tokenizer,
-        max_length=config.data.max_length,
-        setting=f"language_model {config.language_model}",
-    )
+    language = load_language_model(config.language_model)
     vision = ClipTower(config.vision)
     projector = build_projector(
         config.projector,

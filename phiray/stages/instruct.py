@@ -10,34 +10,42 @@ from phiray.data.image_rows import ConversationRows
 from phiray.errors import ConfigError
 from phiray.models.freezing import freeze_for_stage
 from phiray.models.vision_language import VisionLanguageModel
-from phiray.stages.parts import StageParts, check_same_tokenizer, merge_ledgers
-from phiray.stages.restore import LoadedModel, load_model, read_description
-from phiray.stages.text import check_given_model
+from phiray.stages.given_model import check_given_model, check_same_tokenizer
+from phiray.stages.parts import PreparedData, StageParts, merge_ledgers, read_tokenizer
+from phiray.stages.restore import load_model, read_outline
 from phiray.training.objective import Objective
 from phiray.types import Progress
 
 
-def prepare(config: InstructConfig, *, progress: Progress | None = None) -> dict[str, int]:
-    """Read the conversations once, so that what is wrong is said before Ray starts."""
-    vision = read_description(config.checkpoint).vision
-    return _rows(config, _require_vision(config, vision), progress=progress).counts
+def prepare(config: InstructConfig, *, progress: Progress | None = None) -> PreparedData:
+    """Look at all inputs once, so that what is wrong with them is said before Ray starts."""
+    outline = read_outline(config.checkpoint)
+    if outline.description.vision is None:
+        raise ConfigError(
+            f"checkpoint is {config.checkpoint}, which holds a language model without eyes. "
+            "It must be a run or checkpoint of `align`. Train that first."
+        )
+    setting = f"checkpoint {config.checkpoint}"
+    tokenizer = read_tokenizer(config.data.root, config.data.tokenizer)
+    check_same_tokenizer(tokenizer, outline.tokenizer, setting=setting)
+    check_given_model(
+        outline.description.language_model,
+        tokenizer=tokenizer,
+        max_length=config.data.max_length,
+        setting=setting,
+    )
+    rows = _rows(config, outline.description.vision, progress=progress)
+    return PreparedData(rows.fingerprint, rows.counts)
 
 
 def build(config: InstructConfig) -> StageParts:
     """Build conversation rows and the aligned model, all of it trainable but CLIP."""
     loaded = load_model(config.checkpoint)
-    vision = _require_vision(config, loaded.description.vision)
-    model = _vision_language_model(config, loaded)
+    model, vision = loaded.model, loaded.description.vision
+    assert isinstance(model, VisionLanguageModel), "prepare refuses other models"
+    assert vision is not None
     freeze_for_stage(model, "instruct")
     rows = _rows(config, vision)
-    setting = f"checkpoint {config.checkpoint}"
-    check_same_tokenizer(rows.tokenizer, loaded.tokenizer, setting=setting)
-    check_given_model(
-        loaded.description.language_model,
-        tokenizer=loaded.tokenizer,
-        max_length=config.data.max_length,
-        setting=setting,
-    )
     return StageParts(
         source=rows,
         objective=Objective(
@@ -66,17 +74,3 @@ def _rows(
         system=config.data.system_prompt,
         progress=progress,
     )
-
-
-def _require_vision(config: InstructConfig, vision: VisionConfig | None) -> VisionConfig:
-    if vision is None:
-        raise ConfigError(
-            f"checkpoint is {config.checkpoint}, which holds a language model without eyes. "
-            "It must be a run or checkpoint of `align`. Train that first."
-        )
-    return vision
-
-
-def _vision_language_model(config: InstructConfig, loaded: LoadedModel) -> VisionLanguageModel:
-    assert isinstance(loaded.model, VisionLanguageModel), config.checkpoint
-    return loaded.model

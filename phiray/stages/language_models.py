@@ -13,9 +13,10 @@ from phiray.errors import CheckpointError, ConfigError
 from phiray.models.convert import phi_from_litgpt
 from phiray.models.litgpt_phi import LitgptPhi
 from phiray.models.phi import Phi
-from phiray.models.phi_folder import read_phi_folder
-from phiray.stages.parts import Ledger, check_same_tokenizer
-from phiray.stages.restore import load_model
+from phiray.models.phi_folder import read_phi_config, read_phi_weights
+from phiray.stages.given_model import check_same_tokenizer
+from phiray.stages.parts import Ledger
+from phiray.stages.restore import load_model, read_outline
 from phiray.text.tokenizer import Tokenizer
 
 
@@ -28,40 +29,57 @@ class LanguageModel:
     ledger: Ledger
 
 
-def load_language_model(path: str, *, tokenizer: Tokenizer) -> LanguageModel:
-    """Load the language model at `path` as our Phi.
+def read_language_config(path: str, *, tokenizer: Tokenizer) -> PhiConfig:
+    """Read the architecture of the language model at `path`, and no weight.
 
     Args:
         path: a run, a checkpoint, or a Hugging Face folder with `config.json`.
         tokenizer: that of the data; a phiray checkpoint must have been trained with the same.
 
     Raises:
-        CheckpointError: if there is nothing to load, or the folder lacks weights of Phi.
+        CheckpointError: if there is nothing to load.
         ConfigError: if the tokenizers differ, or the checkpoint is no language model.
     """
-    if (Path(path) / "config.json").is_file():
-        return _load_hugging_face(Path(path))
-    loaded = load_model(path)
-    check_same_tokenizer(tokenizer, loaded.tokenizer, setting=f"language_model {path}")
-    if isinstance(loaded.model, LitgptPhi):
-        model = Phi(loaded.description.language_model)
-        model.load_state_dict(phi_from_litgpt(loaded.model.state_dict()))
-    elif isinstance(loaded.model, Phi):
-        model = loaded.model
-    else:
+    if _is_hugging_face(path):
+        return read_phi_config(Path(path))
+    outline = read_outline(path)
+    check_same_tokenizer(tokenizer, outline.tokenizer, setting=f"language_model {path}")
+    if outline.description.kind == "vision-language":
         raise ConfigError(
             f"language_model is {path}, which already is a vision-language model. It must be an "
             "outcome of `scratch` or `litgpt`, or a Hugging Face folder of Phi."
         )
+    return outline.description.language_model
+
+
+def load_language_model(path: str) -> LanguageModel:
+    """Load the language model at `path` as our Phi.
+
+    Raises:
+        CheckpointError: if there is nothing to load, or the folder lacks weights of Phi.
+    """
+    if _is_hugging_face(path):
+        return _load_hugging_face(Path(path))
+    loaded = load_model(path)
     config = loaded.description.language_model
+    model = loaded.model
+    if isinstance(model, LitgptPhi):
+        weights = phi_from_litgpt(model.state_dict())
+        model = Phi(config)
+        model.load_state_dict(weights)
+    assert isinstance(model, Phi), "read_language_config refuses other models"
     return LanguageModel(model=model.eval(), config=config, ledger=loaded.ledger)
 
 
+def _is_hugging_face(path: str) -> bool:
+    return (Path(path) / "config.json").is_file()
+
+
 def _load_hugging_face(folder: Path) -> LanguageModel:
-    config, tensors = read_phi_folder(folder)
+    config = read_phi_config(folder)
     model = Phi(config)
     try:
-        model.load_state_dict(tensors)
+        model.load_state_dict(read_phi_weights(folder))
     except RuntimeError as error:
         raise CheckpointError(
             f"language_model {folder} does not hold the weights that its config.json describes: "

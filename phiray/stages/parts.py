@@ -13,7 +13,6 @@ from torch import nn
 from phiray.config.model import ModelDescription
 from phiray.config.stages import AnyStageConfig
 from phiray.data.rows import RowSource
-from phiray.errors import ConfigError
 from phiray.text.tokenizer import Tokenizer
 from phiray.training.objective import Objective
 
@@ -26,6 +25,16 @@ LEDGER_FILE = "ledger.json"
 TOKENIZER_FILE = "tokenizer.json"
 TOKENIZER_SETTINGS_FILE = "tokenizer_config.json"
 """Names the EOS token, which the tokenizer's own file does not."""
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """What the record of a run says of its data."""
+
+    fingerprint: str
+    """Hash of all that the rows depend on: equal fingerprints mean equal rows."""
+    counts: dict[str, int]
+    """What there is, and what could not be used, by reason."""
 
 
 @dataclass(frozen=True)
@@ -60,24 +69,6 @@ def merge_ledgers(*ledgers: Ledger) -> Ledger:
 def read_tokenizer(root: str, folder: str) -> Tokenizer:
     """Load the tokenizer of a data set: `folder` below `root` unless it is absolute."""
     return Tokenizer.load(Path(root) / folder)
-
-
-def check_same_tokenizer(tokenizer: Tokenizer, trained_with: Tokenizer, *, setting: str) -> None:
-    """Refuse data whose ids mean something else to the model than they did in its training.
-
-    Args:
-        tokenizer: that of the data.
-        trained_with: that of the checkpoint.
-        setting: the checkpoint's key in the settings, and its value.
-
-    Raises:
-        ConfigError: if ids or EOS differ.
-    """
-    if (tokenizer.content, tokenizer.eos_id) != (trained_with.content, trained_with.eos_id):
-        raise ConfigError(
-            f"{setting} was trained with another tokenizer than data.tokenizer. They must be the "
-            "same file. Point data.tokenizer at the one of that run."
-        )
 
 
 def config_yaml(config: AnyStageConfig) -> str:

@@ -8,17 +8,15 @@ from importlib import import_module
 from typing import Protocol, cast
 
 from phiray.config.stages import AnyStageConfig
-from phiray.stages.parts import StageParts
+from phiray.stages.parts import PreparedData, StageParts
 from phiray.types import Progress
 
 
 class StageModule(Protocol):
     """What each stage file offers."""
 
-    def prepare(
-        self, config: AnyStageConfig, *, progress: Progress | None = None
-    ) -> dict[str, int]:
-        """Do once what need not be done by each worker; return counts for the run's record."""
+    def prepare(self, config: AnyStageConfig, *, progress: Progress | None = None) -> PreparedData:
+        """Do once what need not be done by each worker, and say all that is wrong with inputs."""
 
     def build(self, config: AnyStageConfig) -> StageParts:
         """Build rows, model and loss."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 from torch import Tensor
 
-from phiray.checkpoints.read import read_checkpoint
+from phiray.checkpoints.read import Checkpoint, read_checkpoint
 from phiray.config.model import ModelDescription
 from phiray.config.stages import STAGE_ADAPTER, AnyStageConfig
 from phiray.models.build import build_language_model
@@ -35,6 +35,14 @@ AnyModel = Phi | LitgptPhi | VisionLanguageModel
 
 
 @dataclass(frozen=True)
+class ModelOutline:
+    """How a trained model is built, and the tokenizer that its ids belong to."""
+
+    description: ModelDescription
+    tokenizer: Tokenizer
+
+
+@dataclass(frozen=True)
 class LoadedModel:
     """A trained model with everything that its checkpoint knows of it."""
 
@@ -54,27 +62,35 @@ def load_model(path: str | Path) -> LoadedModel:
         CheckpointError: 66 if there is none at `path`, 65 if a file does not match its hash.
     """
     checkpoint = read_checkpoint(Path(path))
-    description = ModelDescription.model_validate_json(checkpoint.texts[DESCRIPTION_FILE])
-    model = build_from_state(description, checkpoint.read_tensors())
+    outline = _outline(checkpoint)
+    model = build_from_state(outline.description, checkpoint.read_tensors())
     model.eval()
     return LoadedModel(
         model=model,
-        tokenizer=Tokenizer(
-            checkpoint.texts[TOKENIZER_FILE],
-            eos_token=json.loads(checkpoint.texts[TOKENIZER_SETTINGS_FILE])["eos_token"],
-        ),
+        tokenizer=outline.tokenizer,
         config=STAGE_ADAPTER.validate_python(yaml.safe_load(checkpoint.texts[CONFIG_FILE])),
-        description=description,
+        description=outline.description,
         state=checkpoint.state,
         ledger=json.loads(checkpoint.texts[LEDGER_FILE]),
         checkpoint_path=checkpoint.path,
     )
 
 
-def read_description(path: str | Path) -> ModelDescription:
-    """Return how the model of a run or checkpoint is built, without loading a weight."""
-    checkpoint = read_checkpoint(Path(path))
-    return ModelDescription.model_validate_json(checkpoint.texts[DESCRIPTION_FILE])
+def read_outline(path: str | Path) -> ModelOutline:
+    """Read what a run or checkpoint says of its model, and no weight.
+
+    Raises:
+        CheckpointError: 66 if there is none at `path`, 65 if a file does not match its hash.
+    """
+    return _outline(read_checkpoint(Path(path)))
+
+
+def _outline(checkpoint: Checkpoint) -> ModelOutline:
+    eos_token = json.loads(checkpoint.texts[TOKENIZER_SETTINGS_FILE])["eos_token"]
+    return ModelOutline(
+        ModelDescription.model_validate_json(checkpoint.texts[DESCRIPTION_FILE]),
+        Tokenizer(checkpoint.texts[TOKENIZER_FILE], eos_token=eos_token),
+    )
 
 
 def build_from_state(description: ModelDescription, tensors: dict[str, Tensor]) -> AnyModel:

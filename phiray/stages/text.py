@@ -1,16 +1,57 @@
-"""What stages check of a language model's sizes, and the ledger of text.
+"""What the two text stages share: packed rows, a model with random weights, a ledger of documents.
 
-Limits: no model is built here.
+Limits: the stages differ in their data and in whose model it is; loss and loop are the same.
 """
 
-from phiray.config.model import PhiConfig
+from phiray.config.model import ModelDescription, PhiConfig
+from phiray.config.stages import LitgptConfig, ScratchConfig
+from phiray.config.training import StandardMethod
+from phiray.data.prepare import prepare_text
 from phiray.data.prepared import PreparedText
+from phiray.data.text_rows import TextRows
 from phiray.errors import ConfigError
-from phiray.stages.parts import Ledger
+from phiray.models.build import LanguageModelKind, build_language_model
+from phiray.models.freezing import freeze_for_stage
+from phiray.stages.parts import Ledger, PreparedData, StageParts, read_tokenizer
 from phiray.text.tokenizer import Tokenizer
+from phiray.training.objective import Objective
+from phiray.types import Progress
 
 _VOCABULARY_STEP = 64
 """Matrix products like row counts that it divides."""
+
+
+def prepare_text_stage(
+    config: ScratchConfig | LitgptConfig, *, progress: Progress | None
+) -> PreparedData:
+    """Check the vocabulary, then tokenise and pack; a second call finds it done."""
+    check_vocabulary(read_tokenizer(config.data.root, config.data.tokenizer), config.model)
+    manifest = prepare_text(config.data, progress=progress).manifest
+    return PreparedData(manifest.fingerprint, dict(manifest.counts))
+
+
+def build_text_stage(
+    config: ScratchConfig | LitgptConfig, *, kind: LanguageModelKind
+) -> StageParts:
+    """Build packed rows and a model with random weights, all of it trainable."""
+    prepared = prepare_text(config.data)
+    model = build_language_model(config.model, kind=kind, seed=config.run.seed)
+    freeze_for_stage(model, config.stage)
+    return StageParts(
+        source=TextRows.from_prepared(prepared),
+        objective=Objective(
+            model,
+            moe=config.model.moe,
+            method=StandardMethod(),
+            max_steps=config.training.max_steps,
+            seed=config.run.seed,
+        ),
+        model=model,
+        description=ModelDescription(kind=kind, language_model=config.model),
+        tokenizer=read_tokenizer(config.data.root, config.data.tokenizer),
+        image_size=None,
+        ledger=text_ledger(prepared),
+    )
 
 
 def check_vocabulary(tokenizer: Tokenizer, model: PhiConfig) -> None:
@@ -25,34 +66,6 @@ def check_vocabulary(tokenizer: Tokenizer, model: PhiConfig) -> None:
             f"model.vocab_size is {model.vocab_size}, but the tokenizer needs "
             f"{tokenizer.vocab_size} ids (with `<image>` and padding). "
             f"Raise it, e.g. --set model.vocab_size={enough}."
-        )
-
-
-def check_given_model(
-    model: PhiConfig, *, tokenizer: Tokenizer, max_length: int, setting: str
-) -> None:
-    """Check that a trained language model, whose sizes are fixed, can read the rows of the data.
-
-    Args:
-        model: its architecture.
-        tokenizer: that of the data.
-        max_length: longest row in tokens.
-        setting: the model's key in the settings, and its value.
-
-    Raises:
-        ConfigError: with both numbers.
-    """
-    if tokenizer.vocab_size > model.vocab_size:
-        raise ConfigError(
-            f"{setting} has a vocabulary of {model.vocab_size} rows, but data.tokenizer needs "
-            f"{tokenizer.vocab_size} ids (with `<image>` and padding). Use the tokenizer that the "
-            "model was trained with."
-        )
-    if max_length > model.max_position_embeddings:
-        raise ConfigError(
-            f"data.max_length is {max_length}, but {setting} reads at most "
-            f"{model.max_position_embeddings} tokens. Lower it, e.g. "
-            f"--set data.max_length={model.max_position_embeddings}."
         )
 
 

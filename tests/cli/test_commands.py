@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from phiray.cli import app
 from phiray.config.load import load_config
 from phiray.config.stages import AlignConfig
+from phiray.stages.parts import PreparedData
 
 METRIC = {"value": 0.5, "ci95": [0.25, 0.75], "n": 8, "unit": "share", "higher_is_better": True}
 
@@ -157,7 +158,7 @@ def test_data_check_of_a_file_looks_at_the_data_of_its_stage(
 
 
 def test_data_prepare_prints_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    stand_in(monkeypatch, "phiray.jobs.prepare", "prepare_stage", {"rows": 12})
+    stand_in(monkeypatch, "phiray.jobs.prepare", "prepare_stage", PreparedData("f", {"rows": 12}))
     assert json.loads(run("data", "prepare", "scratch", "--config", "tiny", "--json")) == {
         "rows": 12
     }

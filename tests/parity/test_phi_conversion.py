@@ -12,7 +12,7 @@ from transformers import PhiForCausalLM
 
 from phiray.models.convert import GPT_PREFIX, litgpt_from_phi, phi_from_litgpt
 from phiray.models.phi import Phi
-from phiray.models.phi_folder import read_phi_folder
+from phiray.models.phi_folder import read_phi_config, read_phi_weights
 from tests.model_builders import random_ids, tiny_phi
 
 
@@ -60,9 +60,8 @@ def test_folder_saved_by_transformers_gives_its_logits(tmp_path: Path) -> None:
     saved.save_pretrained(tmp_path, max_shard_size="20KB")
     assert (tmp_path / "model.safetensors.index.json").is_file()  # shards are read too
 
-    config, tensors = read_phi_folder(tmp_path)
-    model = Phi(config)
-    model.load_state_dict(tensors)
+    model = Phi(read_phi_config(tmp_path))
+    model.load_state_dict(read_phi_weights(tmp_path))
 
     ids = random_ids(2, 9)
     logits = model.project(model.decode(model.embed(ids)).hidden_states)

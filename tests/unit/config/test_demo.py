@@ -3,10 +3,11 @@ from pathlib import Path
 import pytest
 
 from phiray.config.data import ImageDataConfig
-from phiray.config.demo import DemoConfig, demo_configs, find_tokenizer
+from phiray.config.demo import demo_configs, find_tokenizer
 from phiray.config.stages import (
     STAGE_ADAPTER,
     AlignConfig,
+    AnyStageConfig,
     InstructConfig,
     LitgptConfig,
     ScratchConfig,
@@ -14,7 +15,7 @@ from phiray.config.stages import (
 from phiray.errors import DataError, ExitCode
 
 
-def make(out: Path, *, data: Path | None = None) -> dict[str, DemoConfig]:
+def make(out: Path, *, data: Path | None = None) -> dict[str, AnyStageConfig]:
     configs = demo_configs(out, data=data, vocab_size=1000, seed=5, workers=2)
     return {config.run.name: config for config in configs}
 

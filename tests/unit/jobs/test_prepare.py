@@ -16,7 +16,7 @@ def test_prepare_stage_tokenises_and_tells_of_it(world: Path, tmp_path: Path) ->
         told.append((description, done, total))
 
     config = config.model_copy(update={"data": data})
-    counts = prepare_stage(config, progress=progress)
+    counts = prepare_stage(config, progress=progress).counts
     assert counts["rows"] > 0
     assert list((tmp_path / "prepared").glob("redpajama-*/tokens.bin"))
     assert told[-1][0] == "tokenise"

@@ -5,14 +5,16 @@ import pytest
 
 from phiray.config.stages import ScratchConfig
 from phiray.config.training import ClusterConfig
-from phiray.errors import CheckpointError, ConfigError, ExitCode
+from phiray.errors import CheckpointError, ConfigError, DataError, ExitCode
 from phiray.jobs.run_folder import (
-    open_run,
+    check_run_folder,
+    create_run_folder,
     package_versions,
     run_folder,
     source_commit,
     write_manifest,
 )
+from phiray.stages.parts import PreparedData
 from tests.stage_builders import MOE, phi_config, scratch_config, training
 
 
@@ -21,24 +23,31 @@ def config(tmp_path: Path) -> ScratchConfig:
     return scratch_config(tmp_path / "data", tmp_path / "runs")
 
 
+def start(config: ScratchConfig) -> Path:
+    """Do with the folder what the start of a new run does."""
+    folder = check_run_folder(config, resume=False)
+    create_run_folder(config)
+    return folder
+
+
 def test_new_run_holds_its_settings_and_nothing_else(config: ScratchConfig) -> None:
-    folder = open_run(config, resume=False)
+    folder = start(config)
     assert folder == run_folder(config)
     assert [path.name for path in folder.iterdir()] == ["config.yaml"]
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
-    assert open_run(config, resume=True) == folder
+    assert check_run_folder(config, resume=True) == folder
 
 
 def test_empty_folder_is_taken(config: ScratchConfig) -> None:
     run_folder(config).mkdir(parents=True)
-    assert (open_run(config, resume=False) / "config.yaml").is_file()
+    assert (start(config) / "config.yaml").is_file()
 
 
 def test_occupied_folder_is_refused_and_untouched(config: ScratchConfig) -> None:
-    folder = open_run(config, resume=False)
+    folder = start(config)
     (folder / "metrics.jsonl").write_text("mine")
     with pytest.raises(CheckpointError, match="exists and is not empty") as caught:
-        open_run(config, resume=False)
+        start(config)
     assert int(caught.value.exit_code) == 73
     assert "--set run.name=scratch-2" in caught.value.message
     assert (folder / "metrics.jsonl").read_text() == "mine"
@@ -49,7 +58,7 @@ def test_file_in_the_way_is_refused(config: ScratchConfig) -> None:
     folder.parent.mkdir(parents=True)
     folder.write_text("a file")
     with pytest.raises(CheckpointError, match="cannot be made") as caught:
-        open_run(config, resume=False)
+        start(config)
     assert caught.value.exit_code == ExitCode.CANNOT_CREATE
     assert folder.read_text() == "a file"
 
@@ -57,23 +66,23 @@ def test_file_in_the_way_is_refused(config: ScratchConfig) -> None:
 def test_file_in_place_of_the_output_folder_is_refused(config: ScratchConfig) -> None:
     Path(config.run.output_dir).write_text("a file")
     with pytest.raises(CheckpointError, match=r"Change run\.output_dir") as caught:
-        open_run(config, resume=False)
+        start(config)
     assert caught.value.exit_code == ExitCode.CANNOT_CREATE
 
 
 def test_nothing_to_resume_is_missing_input(config: ScratchConfig) -> None:
     with pytest.raises(CheckpointError, match="holds no run to resume") as caught:
-        open_run(config, resume=True)
+        check_run_folder(config, resume=True)
     assert int(caught.value.exit_code) == 66
     assert not run_folder(config).exists()
 
 
 def test_resume_lists_every_setting_that_differs(config: ScratchConfig) -> None:
-    open_run(config, resume=False)
+    start(config)
     data = config.data.model_copy(update={"sequence_length": 16})
     other = config.model_copy(update={"training": training(5), "data": data})
     with pytest.raises(ConfigError, match="was started with other settings") as caught:
-        open_run(other, resume=True)
+        check_run_folder(other, resume=True)
     assert "data.sequence_length was 32, now 16" in caught.value.message
     assert "training.max_steps was 3, now 5" in caught.value.message
     assert caught.value.message.count(" was ") == 4  # checkpoint_every_steps too, and the sentence
@@ -81,22 +90,31 @@ def test_resume_lists_every_setting_that_differs(config: ScratchConfig) -> None:
 
 
 def test_resume_names_a_group_that_is_gone(config: ScratchConfig) -> None:
-    open_run(config, resume=False)
+    start(config)
     assert config.model.moe == MOE
     with pytest.raises(ConfigError, match=r"model\.moe was \{.*\}, now None"):
-        open_run(config.model_copy(update={"model": phi_config()}), resume=True)
+        check_run_folder(config.model_copy(update={"model": phi_config()}), resume=True)
 
 
 def test_resume_may_change_the_cluster(config: ScratchConfig) -> None:
-    folder = open_run(config, resume=False)
+    folder = start(config)
     other = config.model_copy(update={"cluster": ClusterConfig(workers=2, cpus_per_worker=1)})
-    assert open_run(other, resume=True) == folder
+    assert check_run_folder(other, resume=True) == folder
 
 
 def test_manifest_says_what_the_run_is_made_of(tmp_path: Path) -> None:
-    write_manifest(tmp_path, counts={"rows": 7})
+    write_manifest(tmp_path, data=PreparedData("f7", {"rows": 7}), seed=3)
     record = json.loads((tmp_path / "manifest.json").read_text())
-    assert record["data"] == {"counts": {"rows": 7}}
+    assert record["data"] == {"counts": {"rows": 7}, "fingerprint": "f7"}
+    assert record["seed"] == 3
     assert record["commit"] == source_commit()
     assert record["versions"] == package_versions()
     assert record["versions"]["torch"][0].isdigit()
+
+
+def test_manifest_of_a_resumed_run_refuses_other_data(tmp_path: Path) -> None:
+    write_manifest(tmp_path, data=PreparedData("f7", {"rows": 7}), seed=3)
+    write_manifest(tmp_path, data=PreparedData("f7", {"rows": 7}), seed=3)
+    match = r"changed since it was started \(then \{'rows': 7\}, now \{'rows': 8\}\)"
+    with pytest.raises(DataError, match=match):
+        write_manifest(tmp_path, data=PreparedData("f8", {"rows": 8}), seed=3)

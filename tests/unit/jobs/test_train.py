@@ -13,7 +13,7 @@ from phiray.errors import CheckpointError, ClusterError, ConfigError, DataError,
 from phiray.jobs import train as job
 from phiray.jobs.display import SilentDisplay
 from phiray.jobs.payload import TrainedRun
-from phiray.jobs.run_folder import open_run, run_folder
+from phiray.jobs.run_folder import create_run_folder, run_folder
 from phiray.jobs.train import (
     RESULT_FILE,
     RunSummary,
@@ -74,7 +74,7 @@ def test_threads_share_the_cores_unless_set(world: Path, tmp_path: Path) -> None
 
 def test_occupied_folder_is_refused(world: Path, tmp_path: Path) -> None:
     config = scratch_config(world, tmp_path)
-    open_run(config, resume=False)
+    create_run_folder(config)
     with pytest.raises(CheckpointError, match="exists and is not empty") as caught:
         train_stage(config, resume=False, display=SilentDisplay())
     assert caught.value.exit_code == ExitCode.CANNOT_CREATE
@@ -86,17 +86,18 @@ def test_nothing_to_resume_is_refused(world: Path, tmp_path: Path) -> None:
     assert caught.value.exit_code == ExitCode.MISSING_INPUT
 
 
-def test_missing_data_is_said_before_ray_starts(tmp_path: Path) -> None:
+def test_missing_data_is_said_before_ray_starts_and_leaves_no_run(tmp_path: Path) -> None:
     config = scratch_config(tmp_path / "nowhere", tmp_path / "runs")
     with pytest.raises(DataError, match="nowhere") as caught:
         train_stage(config, resume=False, display=SilentDisplay())
     assert caught.value.exit_code == ExitCode.MISSING_INPUT
+    assert not (tmp_path / "runs").exists()
 
 
 def test_complete_run_is_not_trained_again(world: Path, tmp_path: Path) -> None:
     config = scratch_config(world, tmp_path)
-    folder = open_run(config, resume=False)
-    (folder / RESULT_FILE).write_text(json.dumps(asdict(SUMMARY)))
+    create_run_folder(config)
+    (run_folder(config) / RESULT_FILE).write_text(json.dumps(asdict(SUMMARY)))
     assert train_stage(config, resume=True, display=SilentDisplay()) == SUMMARY
     assert read_summary(run_folder(config)) == SUMMARY
 

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from phiray.errors import CheckpointError, ExitCode
-from phiray.models.phi_folder import read_phi_folder
+from phiray.models.phi_folder import read_phi_config, read_phi_weights
 from tests.model_builders import tiny_phi
 
 # microsoft/phi-2's own file, without the keys that only matter to transformers.
@@ -37,7 +37,7 @@ def _write(folder: Path, **changes: object) -> None:
 
 def test_config_of_phi_2_is_read(tmp_path: Path) -> None:
     _write(tmp_path)
-    config, tensors = read_phi_folder(tmp_path)
+    config, tensors = read_phi_config(tmp_path), read_phi_weights(tmp_path)
     assert (config.hidden_size, config.head_dim, config.rotary_dim) == (2560, 80, 32)
     assert (config.vocab_size, config.num_hidden_layers, config.moe) == (51200, 32, None)
     assert torch.equal(tensors["lm_head.bias"], tiny_phi().lm_head.bias)
@@ -58,13 +58,13 @@ def test_other_architectures_are_refused(
 ) -> None:
     _write(tmp_path, **changes)
     with pytest.raises(CheckpointError, match=message) as caught:
-        read_phi_folder(tmp_path)
+        read_phi_config(tmp_path)
     assert caught.value.exit_code == ExitCode.BAD_DATA
 
 
 def test_missing_folder_is_missing_input(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"config\.json is missing") as caught:
-        read_phi_folder(tmp_path / "nowhere")
+        read_phi_config(tmp_path / "nowhere")
     assert caught.value.exit_code == ExitCode.MISSING_INPUT
 
 
@@ -72,7 +72,7 @@ def test_missing_weights_are_missing_input(tmp_path: Path) -> None:
     _write(tmp_path)
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"model\.safetensors is missing") as caught:
-        read_phi_folder(tmp_path)
+        read_phi_config(tmp_path)
     assert caught.value.exit_code == ExitCode.MISSING_INPUT
 
 
@@ -81,4 +81,4 @@ def test_cut_off_weights_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match="not a whole safetensors file"):
-        read_phi_folder(tmp_path)
+        read_phi_weights(tmp_path)

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from phiray.data.split import image_key, is_heldout
-from phiray.errors import ConfigError, DataError, ExitCode
+from phiray.errors import CheckpointError, ConfigError, DataError, ExitCode
 from phiray.models.freezing import trainable_names
-from phiray.stages.align import build, prepare
+from phiray.stages.align import prepare
 from phiray.stages.restore import load_model
 from tests.stage_builders import SPLIT, Trained, align_config, changed_names, train
 from tests.unit.stages.test_language_models import hugging_face
@@ -68,14 +68,19 @@ def test_align_starts_from_the_trained_language_model(align: Trained, scratch: T
         assert torch.equal(align.before[f"language_model.{name}"], tensor), name
 
 
-def test_prepare_counts_rows_and_images(world: Path, tmp_path: Path, clip: Path) -> None:
-    counts = prepare(align_config(world, tmp_path, clip=clip, language_model=tmp_path))
+def test_prepare_counts_rows_and_images(
+    world: Path, tmp_path: Path, clip: Path, scratch: Trained
+) -> None:
+    config = align_config(world, tmp_path, clip=clip, language_model=scratch.run_dir)
+    counts = prepare(config).counts
     num_images = len(image_ids(world, heldout=False))
     assert counts == {"rows": 5 * num_images, "images": num_images}
 
 
-def test_prepare_says_that_images_are_missing(world: Path, tmp_path: Path, clip: Path) -> None:
-    config = align_config(world, tmp_path, clip=clip, language_model=tmp_path)
+def test_prepare_says_that_images_are_missing(
+    world: Path, tmp_path: Path, clip: Path, scratch: Trained
+) -> None:
+    config = align_config(world, tmp_path, clip=clip, language_model=scratch.run_dir)
     (tmp_path / "empty").mkdir()
     data = config.data.model_copy(update={"images": str(tmp_path / "empty")})
     with pytest.raises(DataError, match="image") as caught:
@@ -83,21 +88,43 @@ def test_prepare_says_that_images_are_missing(world: Path, tmp_path: Path, clip:
     assert caught.value.exit_code == ExitCode.MISSING_INPUT
 
 
-def test_build_refuses_a_language_model_with_too_few_rows(
+def test_prepare_says_that_the_language_model_is_missing(
+    world: Path, tmp_path: Path, clip: Path
+) -> None:
+    config = align_config(world, tmp_path, clip=clip, language_model=tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match="nowhere is not a folder") as caught:
+        prepare(config)
+    assert caught.value.exit_code == ExitCode.MISSING_INPUT
+
+
+def test_prepare_says_that_the_tower_is_missing(
+    world: Path, tmp_path: Path, scratch: Trained
+) -> None:
+    config = align_config(
+        world, tmp_path, clip=tmp_path / "nowhere", language_model=scratch.run_dir
+    )
+    with pytest.raises(
+        CheckpointError, match=r"nowhere.*open_clip_config\.json is missing"
+    ) as caught:
+        prepare(config)
+    assert caught.value.exit_code == ExitCode.MISSING_INPUT
+
+
+def test_prepare_refuses_a_language_model_with_too_few_rows(
     world: Path, tmp_path: Path, clip: Path
 ) -> None:
     hugging_face(tmp_path, vocab_size=300)
     config = align_config(world, tmp_path / "runs", clip=clip, language_model=tmp_path)
     match = "has a vocabulary of 300 rows, but data.tokenizer needs 302 ids"
     with pytest.raises(ConfigError, match=match):
-        build(config)
+        prepare(config)
 
 
-def test_build_refuses_rows_longer_than_the_language_model_reads(
+def test_prepare_refuses_rows_longer_than_the_language_model_reads(
     world: Path, tmp_path: Path, clip: Path, scratch: Trained
 ) -> None:
     config = align_config(world, tmp_path, clip=clip, language_model=scratch.run_dir)
     data = config.data.model_copy(update={"max_length": 97})
     match = r"data\.max_length is 97, but language_model .* reads at most 96 tokens"
     with pytest.raises(ConfigError, match=match):
-        build(config.model_copy(update={"data": data}))
+        prepare(config.model_copy(update={"data": data}))

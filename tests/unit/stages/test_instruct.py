@@ -6,7 +6,7 @@ import torch
 
 from phiray.errors import CheckpointError, ConfigError, ExitCode
 from phiray.models.freezing import trainable_names
-from phiray.stages.instruct import build, prepare
+from phiray.stages.instruct import prepare
 from tests.stage_builders import Trained, changed_names, instruct_config
 
 
@@ -33,19 +33,17 @@ def test_instruct_inherits_the_whole_ledger(
 
 
 def test_prepare_counts_conversations(world: Path, tmp_path: Path, align: Trained) -> None:
-    counts = prepare(instruct_config(world, tmp_path, checkpoint=align.run_dir))
+    counts = prepare(instruct_config(world, tmp_path, checkpoint=align.run_dir)).counts
     num_images = len(align.parts.ledger["image"])
     assert counts == {"rows": num_images, "images": num_images}
 
 
-@pytest.mark.parametrize("step", [prepare, build])
 def test_a_language_model_without_eyes_is_refused(
-    world: Path, tmp_path: Path, scratch: Trained, step: object
+    world: Path, tmp_path: Path, scratch: Trained
 ) -> None:
     config = instruct_config(world, tmp_path, checkpoint=scratch.run_dir)
-    assert callable(step)
     with pytest.raises(ConfigError, match="holds a language model without eyes"):
-        step(config)
+        prepare(config)
 
 
 def test_a_missing_checkpoint_is_missing_input(world: Path, tmp_path: Path) -> None:
@@ -61,7 +59,7 @@ def test_data_of_another_tokenizer_is_refused(world: Path, tmp_path: Path, align
     config = instruct_config(world, tmp_path, checkpoint=align.run_dir)
     data = config.data.model_copy(update={"tokenizer": str(tmp_path / "tokenizer")})
     with pytest.raises(ConfigError, match="trained with another tokenizer than"):
-        build(config.model_copy(update={"data": data}))
+        prepare(config.model_copy(update={"data": data}))
 
 
 def test_rows_longer_than_the_model_reads_are_refused(
@@ -70,4 +68,4 @@ def test_rows_longer_than_the_model_reads_are_refused(
     config = instruct_config(world, tmp_path, checkpoint=align.run_dir)
     data = config.data.model_copy(update={"max_length": 128})
     with pytest.raises(ConfigError, match=r"data\.max_length is 128, but checkpoint .* 96 tokens"):
-        build(config.model_copy(update={"data": data}))
+        prepare(config.model_copy(update={"data": data}))

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from phiray.errors import CheckpointError, ConfigError, ExitCode
 from phiray.models.interface import TokenModel
-from phiray.stages.language_models import load_language_model
+from phiray.stages.language_models import load_language_model, read_language_config
 from phiray.text.tokenizer import Tokenizer
 from tests.model_builders import all_logits, assert_near
 from tests.stage_builders import VOCAB, Trained
@@ -40,14 +40,14 @@ def logits(model: TokenModel) -> torch.Tensor:
 
 
 def test_outcome_of_scratch_is_the_same_phi(scratch: Trained) -> None:
-    loaded = load_language_model(str(scratch.run_dir), tokenizer=scratch.parts.tokenizer)
+    loaded = load_language_model(str(scratch.run_dir))
     assert loaded.config == scratch.parts.description.language_model
     assert loaded.ledger == scratch.parts.ledger
     assert torch.equal(logits(loaded.model), logits(scratch.parts.objective.token_model))
 
 
 def test_outcome_of_litgpt_becomes_our_phi(litgpt: Trained) -> None:
-    loaded = load_language_model(str(litgpt.run_dir), tokenizer=litgpt.parts.tokenizer)
+    loaded = load_language_model(str(litgpt.run_dir))
     assert loaded.ledger == litgpt.parts.ledger
     assert_near(logits(loaded.model), logits(litgpt.parts.objective.token_model))
 
@@ -56,7 +56,7 @@ def test_hugging_face_folder_gives_the_logits_of_transformers(
     scratch: Trained, tmp_path: Path
 ) -> None:
     other = hugging_face(tmp_path)
-    loaded = load_language_model(str(tmp_path), tokenizer=scratch.parts.tokenizer)
+    loaded = load_language_model(str(tmp_path))
     with torch.no_grad():
         expected = other(IDS).logits
     assert loaded.ledger == {}
@@ -69,7 +69,7 @@ def test_hugging_face_folder_without_a_head_is_refused(scratch: Trained, tmp_pat
     tensors = {name: t for name, t in load_file(file).items() if name != "lm_head.weight"}
     save_file(tensors, file)
     with pytest.raises(CheckpointError, match=r"does not hold the weights[\s\S]*lm_head\.weight"):
-        load_language_model(str(tmp_path), tokenizer=scratch.parts.tokenizer)
+        load_language_model(str(tmp_path))
 
 
 def test_another_tokenizer_is_refused(scratch: Trained) -> None:
@@ -77,15 +77,15 @@ def test_another_tokenizer_is_refused(scratch: Trained) -> None:
     other = Tokenizer(content.replace("<|endoftext|>", "<|end|>"), eos_token="<|end|>")
     match = "scratch was trained with another tokenizer than data.tokenizer"
     with pytest.raises(ConfigError, match=match):
-        load_language_model(str(scratch.run_dir), tokenizer=other)
+        read_language_config(str(scratch.run_dir), tokenizer=other)
 
 
 def test_vision_language_model_is_refused(align: Trained) -> None:
     with pytest.raises(ConfigError, match="already is a vision-language model"):
-        load_language_model(str(align.run_dir), tokenizer=align.parts.tokenizer)
+        read_language_config(str(align.run_dir), tokenizer=align.parts.tokenizer)
 
 
 def test_missing_folder_is_missing_input(scratch: Trained, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="nowhere is not a folder") as caught:
-        load_language_model(str(tmp_path / "nowhere"), tokenizer=scratch.parts.tokenizer)
+        read_language_config(str(tmp_path / "nowhere"), tokenizer=scratch.parts.tokenizer)
     assert caught.value.exit_code == ExitCode.MISSING_INPUT

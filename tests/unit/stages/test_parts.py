@@ -7,9 +7,8 @@ import yaml
 from phiray.config.model import ModelDescription
 from phiray.config.presets import preset
 from phiray.config.stages import STAGE_ADAPTER, STAGES
-from phiray.errors import ConfigError, DataError
+from phiray.errors import DataError
 from phiray.stages.parts import (
-    check_same_tokenizer,
     checkpoint_texts,
     config_yaml,
     merge_ledgers,
@@ -17,7 +16,7 @@ from phiray.stages.parts import (
 )
 from phiray.text.tokenizer import Tokenizer
 from tests.stage_builders import Trained, scratch_config
-from tests.text_builders import EOS, build_tokenizer_json, write_tokenizer
+from tests.text_builders import EOS, write_tokenizer
 
 
 def test_merge_ledgers_is_the_sorted_union_of_each_kind() -> None:
@@ -54,13 +53,3 @@ def test_read_tokenizer_looks_below_the_root_unless_absolute(tmp_path: Path) -> 
     assert read_tokenizer("elsewhere", str(folder)).fingerprint == below.fingerprint
     with pytest.raises(DataError, match="No tokenizer at elsewhere/tokenizer"):
         read_tokenizer("elsewhere", "tokenizer")
-
-
-@pytest.mark.parametrize(("ending", "eos_token"), [("\n", EOS), ("", "a")])
-def test_check_same_tokenizer_compares_ids_and_end_of_text(ending: str, eos_token: str) -> None:
-    content = build_tokenizer_json()
-    tokenizer = Tokenizer(content)
-    check_same_tokenizer(Tokenizer(content), tokenizer, setting="checkpoint runs/a")
-    other = Tokenizer(content + ending, eos_token=eos_token)
-    with pytest.raises(ConfigError, match="checkpoint runs/a was trained with another"):
-        check_same_tokenizer(other, tokenizer, setting="checkpoint runs/a")

@@ -12,7 +12,7 @@ from phiray.data.pixels import decode_table
 from phiray.errors import CheckpointError, ExitCode
 from phiray.models.interface import TokenModel
 from phiray.stages.parts import StageParts
-from phiray.stages.restore import load_model, read_description
+from phiray.stages.restore import load_model, read_outline
 from tests.stage_builders import STEPS, Trained, scratch_config, train
 
 STAGES = ("scratch", "litgpt", "align", "instruct")
@@ -57,7 +57,9 @@ def test_restored_model_comes_with_all_that_it_needs(trained: Trained) -> None:
     assert loaded.tokenizer.fingerprint == trained.parts.tokenizer.fingerprint
     assert loaded.config.run.name == trained.run_dir.name
     assert loaded.checkpoint_path == trained.result.checkpoint
-    assert read_description(trained.run_dir) == trained.parts.description
+    outline = read_outline(trained.run_dir)
+    assert outline.description == trained.parts.description
+    assert outline.tokenizer.fingerprint == trained.parts.tokenizer.fingerprint
 
 
 def test_one_checkpoint_loads_like_its_run(align: Trained) -> None:

@@ -34,10 +34,10 @@ def test_prepare_counts_documents_and_finds_them_done(world: Path, tmp_path: Pat
     config = scratch_config(world, tmp_path)
     data = config.data.model_copy(update={"prepared": str(tmp_path / "prepared")})
     config = config.model_copy(update={"data": data})
-    counts = prepare(config)
+    prepared = prepare(config)
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "prepared").rglob("*.bin")}
-    assert counts["train_documents"] + counts["heldout_documents"] == 8
-    assert prepare(config) == counts
+    assert prepared.counts["train_documents"] + prepared.counts["heldout_documents"] == 8
+    assert prepare(config) == prepared
     assert files == {path: path.stat().st_mtime_ns for path in files}
     assert len(files) == 1
 
@@ -47,12 +47,14 @@ def test_build_gives_the_weights_of_the_seed(world: Path, tmp_path: Path, scratc
     assert all(bool((again[name] == tensor).all()) for name, tensor in scratch.before.items())
 
 
-def test_build_refuses_a_vocabulary_without_room_for_the_image(world: Path, tmp_path: Path) -> None:
+def test_prepare_refuses_a_vocabulary_without_room_for_the_image(
+    world: Path, tmp_path: Path
+) -> None:
     config = scratch_config(world, tmp_path)
     config = config.model_copy(update={"model": phi_config(vocab_size=301)})
     match = r"model\.vocab_size is 301, but the tokenizer needs 302 .* model\.vocab_size=320"
     with pytest.raises(ConfigError, match=match):
-        build(config)
+        prepare(config)
 
 
 def test_prepare_says_which_folder_is_missing(tmp_path: Path) -> None:

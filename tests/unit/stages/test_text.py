@@ -4,7 +4,7 @@ import pytest
 
 from phiray.data.prepare import prepare_text
 from phiray.errors import ConfigError
-from phiray.stages.text import check_given_model, check_vocabulary, text_ledger
+from phiray.stages.text import check_vocabulary, text_ledger
 from phiray.text.tokenizer import Tokenizer
 from tests.stage_builders import litgpt_config, phi_config, scratch_config
 from tests.text_builders import build_tokenizer_json
@@ -20,17 +20,6 @@ def test_vocabulary_one_row_short_is_refused_with_a_mend() -> None:
     size = TOKENIZER.vocab_size - 1
     with pytest.raises(ConfigError, match=rf"model\.vocab_size is {size}.*=\d+\.$"):
         check_vocabulary(TOKENIZER, phi_config(vocab_size=size))
-
-
-def test_given_model_is_checked_for_rows_and_positions() -> None:
-    model = phi_config(vocab_size=TOKENIZER.vocab_size)
-    limit = model.max_position_embeddings
-    check_given_model(model, tokenizer=TOKENIZER, max_length=limit, setting="checkpoint a")
-    with pytest.raises(ConfigError, match=f"checkpoint a reads at most {limit} tokens"):
-        check_given_model(model, tokenizer=TOKENIZER, max_length=limit + 1, setting="checkpoint a")
-    small = phi_config(vocab_size=20)
-    with pytest.raises(ConfigError, match="checkpoint a has a vocabulary of 20 rows"):
-        check_given_model(small, tokenizer=TOKENIZER, max_length=limit, setting="checkpoint a")
 
 
 def test_text_ledger_has_numbers_for_books_and_hashes_for_documents(

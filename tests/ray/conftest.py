@@ -1,0 +1,27 @@
+"""What the runs of these tests start from, made once."""
+
+import pytest
+import torch
+
+from phiray.models.clip import build_clip_model
+from tests.ray.run_builders import Inputs
+from tests.stage_builders import (
+    CLIP_CFG,
+    align_config,
+    scratch_config,
+    train,
+    write_clip,
+    write_world,
+)
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    root = tmp_path_factory.mktemp("train")
+    world, runs = write_world(root / "world"), root / "before"
+    torch.manual_seed(0)
+    visual = build_clip_model(CLIP_CFG).get_submodule("visual").state_dict()
+    clip = write_clip(root / "clip", visual)
+    language_model = train(scratch_config(world, runs)).run_dir
+    aligned = train(align_config(world, runs, clip=clip, language_model=language_model)).run_dir
+    return Inputs(world, clip, language_model, aligned)

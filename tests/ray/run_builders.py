@@ -1,0 +1,64 @@
+"""The runs that these tests compare: each stage with all that could make workers disagree."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phiray.config.stages import AnyStageConfig
+from phiray.config.training import ClusterConfig, ScheduledSamplingMethod
+from tests.stage_builders import align_config, instruct_config, litgpt_config, scratch_config
+
+STEPS = 30
+LOSS = "train/loss_nats_per_token"
+SAMPLING = ScheduledSamplingMethod(rollout="exact", start=1.0, end=0.25)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the runs start from."""
+
+    world: Path
+    clip: Path
+    language_model: Path
+    aligned: Path
+
+
+def build_scratch(inputs: Inputs, runs: Path) -> AnyStageConfig:
+    return scratch_config(inputs.world, runs)
+
+
+def build_litgpt(inputs: Inputs, runs: Path) -> AnyStageConfig:
+    return litgpt_config(inputs.world, runs)
+
+
+def build_align(inputs: Inputs, runs: Path) -> AnyStageConfig:
+    config = align_config(
+        inputs.world, runs, clip=inputs.clip, language_model=inputs.language_model
+    )
+    return config.model_copy(update={"method": SAMPLING})
+
+
+def build_instruct(inputs: Inputs, runs: Path) -> AnyStageConfig:
+    config = instruct_config(inputs.world, runs, checkpoint=inputs.aligned)
+    return config.model_copy(update={"method": SAMPLING})
+
+
+def shared_out(config: AnyStageConfig, *, workers: int, accumulation: int) -> AnyStageConfig:
+    training = config.training.model_copy(
+        update={
+            "max_steps": STEPS,
+            "learning_rate": 1e-3,
+            "global_batch_size": 6,  # no multiple of 4: fillers stand in some micro-batches
+            "gradient_accumulation_steps": accumulation,
+            "checkpoint_every_steps": 10,
+            "log_row_ids": True,
+        }
+    )
+    cluster = ClusterConfig(workers=workers, cpus_per_worker=1)
+    return config.model_copy(update={"training": training, "cluster": cluster})
+
+
+# Any: JSON of two files; each test knows the keys that it reads.
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]

@@ -1,0 +1,102 @@
+"""Whatever is killed, a run ends with the losses and rows of one that nobody disturbed.
+
+A kill is a SIGKILL to a real process of a real `phiray train align`; the tests fail if nothing died
+or no step had to be done again. No Ray is shared here: each command starts its own, as for a user.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from phiray.config.stages import AnyStageConfig
+from phiray.jobs.run_folder import run_folder
+from phiray.stages.parts import config_yaml
+from phiray.training.metrics_log import EVENTS_NAME, METRICS_NAME
+from tests.ray.run_builders import LOSS, Inputs, build_align, read_lines, shared_out
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+KILLED_STEPS, KILLED_INTERVAL = 120, 50
+PATIENCE_SECONDS = 240
+
+
+@pytest.fixture(scope="module")
+def undisturbed(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An `align` run of two workers that nobody kills."""
+    config = disturbed_config(inputs, tmp_path_factory.mktemp("undisturbed"))
+    process = start_training(config, "")
+    assert process.wait(PATIENCE_SECONDS) == 0
+    return run_folder(config)
+
+
+def disturbed_config(inputs: Inputs, runs: Path) -> AnyStageConfig:
+    """Leave many steps between checkpoints: workers outlive a killed driver by some of them."""
+    config = shared_out(build_align(inputs, runs), workers=2, accumulation=1)
+    steps = {"max_steps": KILLED_STEPS, "checkpoint_every_steps": KILLED_INTERVAL}
+    return config.model_copy(update={"training": config.training.model_copy(update=steps)})
+
+
+def start_training(config: AnyStageConfig, *options: str) -> "subprocess.Popen[bytes]":
+    """Run the command that a user would."""
+    file = Path(config.run.output_dir) / "config.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(config_yaml(config))
+    arguments = ["train", config.stage, "--config", str(file), *filter(None, options)]
+    return subprocess.Popen([sys.executable, "-m", "phiray", *arguments])
+
+
+def wait_for_step(run_dir: Path, step: int, *, process: "subprocess.Popen[bytes]") -> None:
+    """Wait until the run has logged a step."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        metrics = run_dir / METRICS_NAME
+        if metrics.exists() and metrics.read_text().count("\n") >= step:
+            return
+        assert process.poll() is None, f"ended with {process.returncode} before step {step}"
+        time.sleep(0.02)
+    raise AssertionError(f"no step {step} within {PATIENCE_SECONDS} s")
+
+
+def compare_runs(run_dir: Path, undisturbed: Path) -> None:
+    """Each step stands once, with the same rows and bit for bit the same loss."""
+    records, wanted = read_lines(run_dir / METRICS_NAME), read_lines(undisturbed / METRICS_NAME)
+    for key in ("step", "row_ids", LOSS, "replaced_tokens"):
+        assert [record[key] for record in records] == [record[key] for record in wanted], key
+
+
+def test_run_survives_the_kill_of_a_worker(
+    inputs: Inputs, undisturbed: Path, tmp_path: Path
+) -> None:
+    config = disturbed_config(inputs, tmp_path)
+    run_dir = run_folder(config)
+    process = start_training(config)
+    wait_for_step(run_dir, KILLED_INTERVAL + 3, process=process)
+    victim = read_lines(run_dir / EVENTS_NAME)[0]["pids"][1]
+    os.kill(victim, signal.SIGKILL)
+    assert process.wait(PATIENCE_SECONDS) == 0
+    restarts = [e for e in read_lines(run_dir / EVENTS_NAME) if e["event"] == "resume"]
+    assert len(restarts) == 1
+    assert restarts[0]["step"] == KILLED_INTERVAL
+    assert restarts[0]["replayed_steps"] > 0
+    compare_runs(run_dir, undisturbed)
+
+
+def test_run_goes_on_after_the_kill_of_its_driver(
+    inputs: Inputs, undisturbed: Path, tmp_path: Path
+) -> None:
+    config = disturbed_config(inputs, tmp_path)
+    run_dir = run_folder(config)
+    process = start_training(config)
+    wait_for_step(run_dir, KILLED_INTERVAL + 3, process=process)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(PATIENCE_SECONDS) == -signal.SIGKILL
+    again = start_training(config, "--resume")
+    assert again.wait(PATIENCE_SECONDS) == 0
+    restarts = [e for e in read_lines(run_dir / EVENTS_NAME) if e["event"] == "resume"]
+    assert len(restarts) == 1
+    assert restarts[0]["replayed_steps"] > 0
+    compare_runs(run_dir, undisturbed)

@@ -14,6 +14,7 @@ from pathlib import Path
 from phiray.checkpoints.files import write_json
 from phiray.config.demo import demo_configs, find_tokenizer
 from phiray.config.stages import AlignConfig, AnyStageConfig
+from phiray.config.training import ClusterConfig
 from phiray.errors import CheckpointError, DataError, ExitCode
 from phiray.evals.report import write_report
 from phiray.evals.run import evaluate_checkpoint
@@ -76,8 +77,9 @@ def run_demo(
         "seed": seed,
         "data": None if data is None else str(data.absolute()),
     }
+    check_workers(ClusterConfig(workers=workers))  # first, like the data: a refusal leaves nothing
     if data is not None:
-        _check_data(data)  # first, so that a misspelt path leaves no folder of its own
+        _check_data(data)
     _open_folder(out, identity)
     clock = _Clock()
     with watch_memory() as memory:
@@ -164,8 +166,6 @@ def _make_inputs(
     configs = demo_configs(
         out, data=data, vocab_size=tokenizer.vocab_size, seed=seed, workers=workers
     )
-    for config in configs:
-        check_workers(config)
     align = next(config for config in configs if isinstance(config, AlignConfig))
     clip = out / "clip"
     if not (clip / CONFIG_NAME).is_file():  # written last: with it, the tower of this demo is there

@@ -15,6 +15,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 
 from phiray.checkpoints.files import write_json
 from phiray.config.stages import AnyStageConfig
+from phiray.config.training import ClusterConfig
 from phiray.errors import ClusterError, ConfigError, ExitCode, error_from_payload
 from phiray.jobs.display import Display
 from phiray.jobs.paths import with_absolute_paths
@@ -56,7 +57,7 @@ def train_stage(config: AnyStageConfig, *, resume: bool, display: Display) -> Ru
     Raises:
         PhirayError: of the kind and exit code that fits; the run stays resumable.
     """
-    check_workers(config)
+    check_workers(config.cluster)
     config = with_absolute_paths(config)
     run_dir = check_run_folder(config, resume=resume)
     if (run_dir / RESULT_FILE).exists():
@@ -83,14 +84,14 @@ def read_summary(run_dir: Path) -> RunSummary:
     return RunSummary(**json.loads((run_dir / RESULT_FILE).read_text()))
 
 
-def check_workers(config: AnyStageConfig) -> None:
+def check_workers(cluster: ClusterConfig) -> None:
     """Refuse more workers than cores before Ray is asked: they would only wait for one another.
 
     Raises:
         ConfigError: with both numbers.
     """
-    workers, cores = config.cluster.workers, num_cores()
-    if not config.cluster.use_gpu and workers > cores:
+    workers, cores = cluster.workers, num_cores()
+    if not cluster.use_gpu and workers > cores:
         raise ConfigError(
             f"cluster.workers is {workers}, but this machine has {cores} cores. Each worker needs "
             f"one. Use at most {cores}, e.g. --workers {cores}."

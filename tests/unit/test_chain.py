@@ -11,7 +11,7 @@ from phiray.config.stages import AnyStageConfig
 from phiray.errors import CheckpointError, ConfigError, DataError, ExitCode
 from phiray.evals.report import Report
 from phiray.jobs.display import Display, SilentDisplay
-from phiray.jobs.run_folder import open_run
+from phiray.jobs.run_folder import check_run_folder, create_run_folder
 from phiray.runtime import num_cores
 from phiray.types import Progress
 from phiray.world.settings import WorldConfig
@@ -50,7 +50,9 @@ class Parts:
     def train_stage(self, config: AnyStageConfig, *, resume: bool, display: Display) -> None:
         assert self.sessions == 1
         self.calls.append(f"{'resume' if resume else 'train'} {config.run.name}")
-        open_run(config, resume=resume)
+        check_run_folder(config, resume=resume)
+        if not resume:
+            create_run_folder(config)
         if config.run.name == self.fail_at:
             raise KeyboardInterrupt("killed")
 
@@ -206,3 +208,4 @@ def test_more_workers_than_cores_are_refused_before_ray_is_asked(
     assert caught.value.exit_code == ExitCode.BAD_CONFIG
     assert parts.sessions == 0
     assert "clip" not in parts.calls
+    assert not (tmp_path / "out").exists()

@@ -53,14 +53,12 @@ def test_more_workers_than_cores_are_refused_before_anything_is_made(
     assert not ray.is_initialized()
 
 
-def test_as_many_workers_as_cores_are_fine(world: Path, tmp_path: Path) -> None:
-    config = scratch_config(world, tmp_path)
-    check_workers(config.model_copy(update={"cluster": ClusterConfig(workers=num_cores())}))
+def test_as_many_workers_as_cores_are_fine() -> None:
+    check_workers(ClusterConfig(workers=num_cores()))
 
 
-def test_workers_with_gpus_are_not_counted_against_cores(world: Path, tmp_path: Path) -> None:
-    cluster = ClusterConfig(workers=num_cores() + 1, use_gpu=True)
-    check_workers(scratch_config(world, tmp_path).model_copy(update={"cluster": cluster}))
+def test_workers_with_gpus_are_not_counted_against_cores() -> None:
+    check_workers(ClusterConfig(workers=num_cores() + 1, use_gpu=True))
 
 
 def test_threads_share_the_cores_unless_set(world: Path, tmp_path: Path) -> None:

@@ -5,12 +5,15 @@ Limits: a stage names the checkpoint of the one before by its path; nothing is g
 
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter, model_validator
+from pydantic import Field, TypeAdapter, field_validator, model_validator
 
 from phiray.config.base import Config
 from phiray.config.data import ImageDataConfig, TextDataConfig
 from phiray.config.model import PhiConfig, ProjectorConfig, VisionConfig
 from phiray.config.training import ClusterConfig, MethodConfig, StandardMethod, TrainingConfig
+
+RESERVED_NAMES = ("blank", "shuffled", "constant", "untrained", "unigram")
+"""Rows of a report beside the runs: a run of such a name would stand in for its own baseline."""
 
 
 class RunConfig(Config):
@@ -22,6 +25,16 @@ class RunConfig(Config):
     """Folder that holds the runs."""
     seed: int = Field(default=0, ge=0)
     """Seed of weights, row order and sampling."""
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if name in RESERVED_NAMES:
+            raise ValueError(
+                f"{name!r} is the name of a row that every report has. It must be none of "
+                f"{', '.join(RESERVED_NAMES)}. Choose another."
+            )
+        return name
 
 
 class ScratchConfig(Config):

@@ -31,3 +31,8 @@ def test_text_stages_refuse_rows_longer_than_the_model(
 def test_run_config_refuses_names_that_are_no_plain_folder(name: str) -> None:
     with pytest.raises(ValidationError, match=r"name\n"):
         RunConfig(name=name)
+
+
+def test_run_config_refuses_the_names_of_rows_that_every_report_has() -> None:
+    with pytest.raises(ValidationError, match="'blank' is the name of a row that every report has"):
+        RunConfig(name="blank")

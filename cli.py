@@ -299,11 +299,18 @@ def show_config(
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one paragraph and its exit code."""
-    signal.signal(signal.SIGTERM, _terminate)
+    received: list[int] = []
+
+    def terminate(number: int, _frame: FrameType | None) -> NoReturn:
+        """Leave through all `finally` blocks, so that workers and temporary files go as well."""
+        received.append(number)
+        sys.exit(ExitCode.TERMINATED)
+
+    signal.signal(signal.SIGTERM, terminate)
     try:
         app()
-    except SystemExit as stop:
-        if stop.code == signal.SIGTERM:  # Ray puts its own handler over ours and ends with 15
+    except SystemExit:
+        if received:  # in a call of Ray's, it ends with 1 what the handler ended with 143
             sys.exit(ExitCode.TERMINATED)
         raise
     except PhirayError as error:
@@ -337,11 +344,6 @@ def exit_code_of(error: OSError) -> ExitCode | None:
 def _fail(message: str, code: ExitCode) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(code)
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Leave through all `finally` blocks, so that workers and temporary files go as well."""
-    sys.exit(ExitCode.TERMINATED)
 
 
 def _check_word(word: str, options: tuple[str, ...], *, kind: str) -> None:

@@ -8,6 +8,8 @@ remote cluster is not here yet.
 import logging
 import os
 import secrets
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,7 +115,7 @@ def start_ray(*, workers: int) -> None:
             "be `token` or unset. Unset it.",
             exit_code=ExitCode.PERMISSION,
         )
-    previous_umask = os.umask(_PRIVATE_UMASK)
+    previous_umask, on_sigterm = os.umask(_PRIVATE_UMASK), signal.getsignal(signal.SIGTERM)
     try:
         for name, value in _TRAIN_SETTINGS.items():
             os.environ.setdefault(name, value)
@@ -133,6 +135,9 @@ def start_ray(*, workers: int) -> None:
         ) from error
     finally:
         os.umask(previous_umask)
+        # Ray puts handlers of its own there, in Python and in C++; the latter aborts the process.
+        if threading.current_thread() is threading.main_thread() and on_sigterm is not None:
+            signal.signal(signal.SIGTERM, on_sigterm)
     quiet_ray()
 
 

@@ -135,6 +135,9 @@ def _fit(config: AnyStageConfig, run_dir: Path) -> TrainedRun:
         outcome = trainer.fit().return_value
     except TrainingFailedError as error:
         raise _failure(error, run_dir) from error
+    except SystemExit as stop:
+        # `fit` takes Ctrl-C for itself, ends its workers, and then the process, with 0 or 1.
+        raise KeyboardInterrupt from stop
     if "fault" in outcome:
         raise RuntimeError(
             f"a worker of {run_dir.name} met a fault of phiray's:\n{outcome['fault']}"

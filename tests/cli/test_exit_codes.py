@@ -104,17 +104,6 @@ def test_main_lets_a_bug_keep_its_traceback(
         cli.main()
 
 
-def test_main_ends_with_143_where_ray_took_the_signal(
-    monkeypatch: pytest.MonkeyPatch, restored_signal: object
-) -> None:
-    def app() -> None:
-        sys.exit(signal.SIGTERM)  # what the handler does that ray.init puts in place of ours
-
-    monkeypatch.setattr(cli, "app", app)
-    with pytest.raises(SystemExit, match="143"):
-        cli.main()
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_command_with_its_code_and_runs_clean_up(
     tmp_path: Path, number: signal.Signals, code: int

@@ -1,5 +1,6 @@
 import logging
 import os
+import signal
 import stat
 from pathlib import Path
 
@@ -144,6 +145,17 @@ def test_ray_that_does_not_start_says_why(
     with pytest.raises(ClusterError, match="no room for the object store") as caught:
         start_ray(workers=1)
     assert int(caught.value.exit_code) == 69
+
+
+def test_sigterm_stays_with_whom_it_was_though_ray_takes_it(
+    token: Path, asked: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(
+        ray, "init", lambda **_: signal.signal(signal.SIGTERM, lambda *_: os.abort())
+    )
+    start_ray(workers=1)
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_session_ends_the_ray_that_it_started_and_no_other(

@@ -140,3 +140,17 @@ def test_what_the_controller_unpickles_loads_no_heavy_library() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=200
     )
     assert result.stdout.strip() == "[]"
+
+
+def test_ctrl_c_that_ray_took_is_ctrl_c_again(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stopped:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def fit(self) -> None:
+            sys.exit(0)
+
+    monkeypatch.setattr(job, "TorchTrainer", Stopped)
+    with pytest.raises(KeyboardInterrupt, match="^$"):
+        job._fit(scratch_config(world, tmp_path), tmp_path)

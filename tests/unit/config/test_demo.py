@@ -4,6 +4,7 @@ import pytest
 
 from phiray.config.data import ImageDataConfig
 from phiray.config.demo import demo_configs, find_tokenizer
+from phiray.config.presets import preset
 from phiray.config.stages import (
     STAGE_ADAPTER,
     AlignConfig,
@@ -97,6 +98,7 @@ def test_real_data_stays_clean_of_prepared_rows(tmp_path: Path) -> None:
         assert config.data.root == str(data)
         assert config.data.tokenizer == "tokenizer/phi-2"
         assert config.data.split == configs["scratch"].data.split
+        assert config.training.max_steps == preset("tiny", config.stage).training.max_steps // 4
         if isinstance(config, InstructConfig):
             assert config.data.conversations == ImageDataConfig().conversations
 

@@ -152,5 +152,5 @@ def test_ctrl_c_that_ray_took_is_ctrl_c_again(
             sys.exit(0)
 
     monkeypatch.setattr(job, "TorchTrainer", Stopped)
-    with pytest.raises(KeyboardInterrupt, match="^$"):
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
         job._fit(scratch_config(world, tmp_path), tmp_path)

@@ -32,6 +32,8 @@ _TRAIN_SETTINGS = {
     # A rank that never reports would hang the others for ever.
     "RAY_TRAIN_COLLECTIVE_TIMEOUT_S": "300",
     "RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S": "300",
+    # A node of an embedded Ray is never drained; the watcher costs each start seconds of CPU time.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     # Ray warns that it will not override CUDA_VISIBLE_DEVICES for workers without a GPU.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }

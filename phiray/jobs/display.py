@@ -1,6 +1,6 @@
 """What long work tells the person who waits for it.
 
-Limits: the protocol and a silent form; the terminal's form is in `cli.py`'s display.
+Limits: the protocol and a silent form; the forms that people see are in `phiray/terminal.py`.
 """
 
 from typing import Protocol

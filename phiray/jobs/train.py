@@ -73,7 +73,14 @@ def train_stage(config: AnyStageConfig, *, resume: bool, display: Display) -> Ru
         ray_session(workers=config.cluster.workers),
         shown_steps(run_dir, display=display, max_steps=max_steps),
     ):
-        trained = _fit(config, run_dir)
+        try:
+            trained = _fit(config, run_dir)
+        except (KeyboardInterrupt, SystemExit):
+            display.note(
+                f"{run_dir.name}: stopped. It goes on from its last checkpoint with `train "
+                "--resume`, or with the same `demo`."
+            )
+            raise
     summary = _summarise(config, run_dir, trained)
     write_json(run_dir / RESULT_FILE, asdict(summary))  # at once: it says that the run is complete
     return summary

@@ -1,7 +1,7 @@
 """What each Ray Train worker runs: it joins a stage with its pipeline and the loop.
 
 Source: Ray Train V2's function trainer; DESIGN 8 (references to our checkpoints, no upload).
-Limits: imports neither transformers, open_clip nor litgpt: Ray's controller imports this file too.
+Limits: imports neither transformers, open_clip nor litgpt: a worker loads what its stage needs.
 """
 
 import json

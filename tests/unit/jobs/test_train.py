@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -142,7 +143,7 @@ def test_what_the_controller_unpickles_loads_no_heavy_library() -> None:
     assert result.stdout.strip() == "[]"
 
 
-def test_ctrl_c_that_ray_took_is_ctrl_c_again(
+def test_ctrl_c_that_ray_took_is_ctrl_c_again_and_says_how_to_go_on(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Stopped:
@@ -151,6 +152,11 @@ def test_ctrl_c_that_ray_took_is_ctrl_c_again(
         def fit(self) -> None:
             sys.exit(0)
 
+    display = SilentDisplay()
+    notes: list[str] = []
+    monkeypatch.setattr(display, "note", notes.append)
     monkeypatch.setattr(job, "TorchTrainer", Stopped)
+    monkeypatch.setattr(job, "ray_session", lambda **_: nullcontext())
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
-        job._fit(scratch_config(world, tmp_path), tmp_path)
+        train_stage(scratch_config(world, tmp_path), resume=False, display=display)
+    assert "goes on from its last checkpoint" in notes[-1]

@@ -81,21 +81,32 @@ def run_folder(config: AnyStageConfig) -> Path:
     return Path(config.run.output_dir) / config.run.name
 
 
-def write_manifest(folder: Path, *, data: PreparedData, seed: int) -> None:
-    """Write what the run is made of: versions, commit, seed, and the data it reads.
+def write_manifest(folder: Path, *, data: PreparedData, models: dict[str, str], seed: int) -> None:
+    """Write what the run is made of: versions, commit, seed, data, and the models it starts from.
+
+    Args:
+        folder: of the run.
+        data: what its rows are.
+        models: what tells each given model from another, by its key in the settings.
+        seed: of the run.
 
     Raises:
         DataError: if the run was started on other data: its row positions would mean other rows.
+        CheckpointError: if it was started from other models: its checkpoints hold none of their
+            frozen weights.
     """
     path = folder / MANIFEST_FILE
     if path.is_file():
-        _check_same_data(json.loads(path.read_text()), data, folder=folder)
+        stored = json.loads(path.read_text())
+        _check_same_data(stored, data, folder=folder)
+        _check_same_models(stored, models, folder=folder)
     record = {
         "versions": package_versions(),
         "python": platform.python_version(),
         "commit": source_commit(),
         "seed": seed,
         "data": asdict(data),
+        "models": models,
     }
     write_json(path, record)
 
@@ -139,6 +150,16 @@ def _check_same_data(stored: dict[str, Any], data: PreparedData, *, folder: Path
             f"The data of {folder} changed since it was started (then {stored['data']['counts']}, "
             f"now {data.counts}). A resumed run must read the same rows. Put the data back, or "
             "start a run of another name."
+        )
+
+
+# Any: JSON of an own file.
+def _check_same_models(stored: dict[str, Any], models: dict[str, str], *, folder: Path) -> None:
+    changed = [key for key, identity in models.items() if stored["models"].get(key) != identity]
+    if changed:
+        raise CheckpointError(
+            f"{' and '.join(changed)} of {folder} changed since it was started. A resumed run must "
+            "go on with the same models. Put the old one back, or start a run of another name."
         )
 
 

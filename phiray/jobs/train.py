@@ -1,21 +1,24 @@
 """Run a stage as a Ray Train job and wait for it, from settings to a finished run folder.
 
 Source: Ray Train V2 (`TorchTrainer`); what it leaves to us is in DESIGN 8.
-Limits: one machine, or the cluster that this job already runs in.
+Limits: one machine.
 """
 
 import json
+import math
 import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2.api.exceptions import TrainingFailedError
+from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
 from phiray.checkpoints.files import write_json
 from phiray.config.stages import AnyStageConfig
 from phiray.config.training import ClusterConfig
+from phiray.data.pipeline import CPUS_PER_READER
 from phiray.errors import ClusterError, ConfigError, ExitCode, error_from_payload
 from phiray.jobs.display import Display
 from phiray.jobs.paths import with_absolute_paths
@@ -25,9 +28,12 @@ from phiray.jobs.run_folder import check_run_folder, create_run_folder, write_ma
 from phiray.jobs.tail import shown_steps
 from phiray.jobs.worker import train_worker
 from phiray.runtime import num_cores, ray_session
+from phiray.stages.pinned import identify_models, pin_models
 from phiray.training.metrics_log import read_metrics
 
 RESULT_FILE = "result.json"
+CPUS_PER_WORKER = 1
+"""What one worker reserves with Ray; with how many threads it computes is another matter."""
 _COLLECTIVE_TIMEOUT_SECONDS = 300
 
 
@@ -66,15 +72,16 @@ def train_stage(config: AnyStageConfig, *, resume: bool, display: Display) -> Ru
     data = prepare_stage(config, progress=display.progress)
     if not resume:
         create_run_folder(config)  # only now: a mistake in the inputs leaves no run behind
-    write_manifest(run_dir, data=data, seed=config.run.seed)
+    pinned = pin_models(config)
+    write_manifest(run_dir, data=data, models=identify_models(pinned), seed=config.run.seed)
     display.note(f"{run_dir.name}: starting {config.cluster.workers} worker(s), 10 to 40 s")
     max_steps = config.training.max_steps
     with (
-        ray_session(workers=config.cluster.workers),
+        ray_session(num_cpus=cpus_reserved(config.cluster)),
         shown_steps(run_dir, display=display, max_steps=max_steps),
     ):
         try:
-            trained = _fit(config, run_dir)
+            trained = _fit(pinned, run_dir)
         except (KeyboardInterrupt, SystemExit):
             display.note(
                 f"{run_dir.name}: stopped. It goes on from its last checkpoint with `train "
@@ -92,17 +99,33 @@ def read_summary(run_dir: Path) -> RunSummary:
 
 
 def check_workers(cluster: ClusterConfig) -> None:
-    """Refuse more workers than cores before Ray is asked: they would only wait for one another.
+    """Refuse more workers than this machine has cores or GPUs for, before Ray is asked.
+
+    Workers without a core only wait for one another; Ray waits minutes for a GPU that is not there.
 
     Raises:
         ConfigError: with both numbers.
     """
     workers, cores = cluster.workers, num_cores()
+    if cluster.use_gpu and workers > (gpus := torch.cuda.device_count()):
+        raise ConfigError(
+            f"cluster.use_gpu is true and cluster.workers is {workers}, but this machine has "
+            f"{gpus} GPUs that torch can use. Each worker needs one. Use fewer workers, or the "
+            "CPU: --set cluster.use_gpu=false --set training.precision=fp32."
+        )
     if not cluster.use_gpu and workers > cores:
         raise ConfigError(
             f"cluster.workers is {workers}, but this machine has {cores} cores. Each worker needs "
             f"one. Use at most {cores}, e.g. --workers {cores}."
         )
+
+
+def cpus_reserved(cluster: ClusterConfig) -> int:
+    """Return the logical CPUs that Ray must have, rounded up: workers, and a reader beside each.
+
+    With less, a reader waits for its place for ever, and all workers for its rows.
+    """
+    return math.ceil(cluster.workers * (CPUS_PER_WORKER + CPUS_PER_READER))
 
 
 def threads_per_worker(config: AnyStageConfig) -> int:
@@ -123,7 +146,10 @@ def _fit(config: AnyStageConfig, run_dir: Path) -> TrainedRun:
         scaling_config=ScalingConfig(
             num_workers=config.cluster.workers,
             use_gpu=config.cluster.use_gpu,
-            resources_per_worker={"CPU": 1, **({"GPU": 1} if config.cluster.use_gpu else {})},
+            resources_per_worker={
+                "CPU": CPUS_PER_WORKER,
+                **({"GPU": 1} if config.cluster.use_gpu else {}),
+            },
         ),
         torch_config=TorchConfig(
             backend=None if config.cluster.use_gpu else "gloo",
@@ -170,6 +196,12 @@ def _summarise(config: AnyStageConfig, run_dir: Path, trained: TrainedRun) -> Ru
 
 def _failure(error: Exception, run_dir: Path) -> Exception:
     """Return what to raise: a fault of ours keeps its traceback, a lost worker is resumable."""
+    if isinstance(error, ControllerError):
+        return ClusterError(
+            f"Ray could not start the workers of {run_dir.name}: {error}. It needs the CPUs, GPUs "
+            "and memory that the settings ask for. Run `phiray doctor`. What was committed is "
+            "safe: --resume goes on from there."
+        )
     causes = getattr(error, "worker_failures", {}).values()
     faults = [cause for cause in causes if type(cause).__name__ == "UserExceptionWithTraceback"]
     if faults:

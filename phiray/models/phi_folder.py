@@ -37,6 +37,11 @@ _SIZES = (
 _ROTARY = ("partial_rotary_factor", "rope_theta")
 
 
+def is_phi_folder(folder: Path) -> bool:
+    """Say whether transformers saved a model there; a run of phiray's has no such file."""
+    return (folder / "config.json").is_file()
+
+
 def read_phi_config(folder: Path) -> PhiConfig:
     """Read the config of a Phi that transformers saved, and see that its weights are there.
 

@@ -13,7 +13,7 @@ from phiray.errors import CheckpointError, ConfigError
 from phiray.models.convert import phi_from_litgpt
 from phiray.models.litgpt_phi import LitgptPhi
 from phiray.models.phi import Phi
-from phiray.models.phi_folder import read_phi_config, read_phi_weights
+from phiray.models.phi_folder import is_phi_folder, read_phi_config, read_phi_weights
 from phiray.stages.given_model import check_same_tokenizer
 from phiray.stages.parts import Ledger
 from phiray.stages.restore import load_model, read_outline
@@ -40,7 +40,7 @@ def read_language_config(path: str, *, tokenizer: Tokenizer) -> PhiConfig:
         CheckpointError: if there is nothing to load.
         ConfigError: if the tokenizers differ, or the checkpoint is no language model.
     """
-    if _is_hugging_face(path):
+    if is_phi_folder(Path(path)):
         return read_phi_config(Path(path))
     outline = read_outline(path)
     check_same_tokenizer(tokenizer, outline.tokenizer, setting=f"language_model {path}")
@@ -58,7 +58,7 @@ def load_language_model(path: str) -> LanguageModel:
     Raises:
         CheckpointError: if there is nothing to load, or the folder lacks weights of Phi.
     """
-    if _is_hugging_face(path):
+    if is_phi_folder(Path(path)):
         return _load_hugging_face(Path(path))
     loaded = load_model(path)
     config = loaded.description.language_model
@@ -69,10 +69,6 @@ def load_language_model(path: str) -> LanguageModel:
         model.load_state_dict(weights)
     assert isinstance(model, Phi), "read_language_config refuses other models"
     return LanguageModel(model=model.eval(), config=config, ledger=loaded.ledger)
-
-
-def _is_hugging_face(path: str) -> bool:
-    return (Path(path) / "config.json").is_file()
 
 
 def _load_hugging_face(folder: Path) -> LanguageModel:

@@ -17,6 +17,8 @@ from phiray.jobs.run_folder import (
 from phiray.stages.parts import PreparedData
 from tests.stage_builders import MOE, phi_config, scratch_config, training
 
+ROWS = PreparedData("f7", {"rows": 7})
+
 
 @pytest.fixture
 def config(tmp_path: Path) -> ScratchConfig:
@@ -103,9 +105,10 @@ def test_resume_may_change_the_cluster(config: ScratchConfig) -> None:
 
 
 def test_manifest_says_what_the_run_is_made_of(tmp_path: Path) -> None:
-    write_manifest(tmp_path, data=PreparedData("f7", {"rows": 7}), seed=3)
+    write_manifest(tmp_path, data=ROWS, models={"checkpoint": "a1"}, seed=3)
     record = json.loads((tmp_path / "manifest.json").read_text())
     assert record["data"] == {"counts": {"rows": 7}, "fingerprint": "f7"}
+    assert record["models"] == {"checkpoint": "a1"}
     assert record["seed"] == 3
     assert record["commit"] == source_commit()
     assert record["versions"] == package_versions()
@@ -113,8 +116,14 @@ def test_manifest_says_what_the_run_is_made_of(tmp_path: Path) -> None:
 
 
 def test_manifest_of_a_resumed_run_refuses_other_data(tmp_path: Path) -> None:
-    write_manifest(tmp_path, data=PreparedData("f7", {"rows": 7}), seed=3)
-    write_manifest(tmp_path, data=PreparedData("f7", {"rows": 7}), seed=3)
+    write_manifest(tmp_path, data=ROWS, models={"checkpoint": "a1"}, seed=3)
+    write_manifest(tmp_path, data=ROWS, models={"checkpoint": "a1"}, seed=3)
     match = r"changed since it was started \(then \{'rows': 7\}, now \{'rows': 8\}\)"
     with pytest.raises(DataError, match=match):
-        write_manifest(tmp_path, data=PreparedData("f8", {"rows": 8}), seed=3)
+        write_manifest(tmp_path, data=PreparedData("f8", {"rows": 8}), models={}, seed=3)
+
+
+def test_manifest_of_a_resumed_run_refuses_other_models(tmp_path: Path) -> None:
+    write_manifest(tmp_path, data=ROWS, models={"checkpoint": "a1"}, seed=3)
+    with pytest.raises(CheckpointError, match=r"checkpoint of .* changed since it was started"):
+        write_manifest(tmp_path, data=ROWS, models={"checkpoint": "b2"}, seed=3)

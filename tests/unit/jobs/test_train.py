@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import ray
-from ray.train.v2.api.exceptions import WorkerGroupError
+import torch
+from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
 from phiray.config.training import ClusterConfig
 from phiray.errors import CheckpointError, ClusterError, ConfigError, DataError, ExitCode
@@ -19,6 +20,7 @@ from phiray.jobs.train import (
     RESULT_FILE,
     RunSummary,
     check_workers,
+    cpus_reserved,
     read_summary,
     threads_per_worker,
     train_stage,
@@ -58,8 +60,20 @@ def test_as_many_workers_as_cores_are_fine() -> None:
     check_workers(ClusterConfig(workers=num_cores()))
 
 
-def test_workers_with_gpus_are_not_counted_against_cores() -> None:
-    check_workers(ClusterConfig(workers=num_cores() + 1, use_gpu=True))
+def test_workers_with_gpus_are_counted_against_gpus_not_cores(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    many = num_cores() + 1
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: many)
+    check_workers(ClusterConfig(workers=many, use_gpu=True))
+    match = rf"cluster\.workers is {many + 1}, but this machine has {many} GPUs"
+    with pytest.raises(ConfigError, match=match):
+        check_workers(ClusterConfig(workers=many + 1, use_gpu=True))
+
+
+@pytest.mark.parametrize(("workers", "cpus"), [(1, 2), (2, 3), (3, 5), (4, 6)])
+def test_each_worker_has_room_for_its_reader(workers: int, cpus: int) -> None:
+    assert cpus_reserved(ClusterConfig(workers=workers)) == cpus
 
 
 def test_threads_share_the_cores_unless_set(world: Path, tmp_path: Path) -> None:
@@ -129,6 +143,14 @@ def test_fault_of_ours_keeps_its_traceback(tmp_path: Path) -> None:
     fault = type("UserExceptionWithTraceback", (Exception,), {})("ours")
     error = WorkerGroupError("failed", {0: fault})
     assert job._failure(error, tmp_path) is error
+
+
+def test_workers_that_never_started_are_not_called_lost(tmp_path: Path) -> None:
+    error = job._failure(ControllerError(TimeoutError("no room")), tmp_path)
+    assert isinstance(error, ClusterError)
+    assert error.exit_code == ExitCode.NO_CLUSTER
+    assert "could not start the workers" in error.message
+    assert "lost" not in error.message
 
 
 @pytest.mark.slow

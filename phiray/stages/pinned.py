@@ -1,0 +1,58 @@
+"""The trained models that a stage starts from: pinned to one checkpoint, and told apart by hash.
+
+    pin_models(config) -> AnyStageConfig        # a run's path becomes that of its newest checkpoint
+    identify_models(config) -> dict[str, str]   # by key of the settings
+
+Source: DESIGN 9 (the record of a run holds the hashes of its inputs).
+Limits: a checkpoint is known by its manifest, which holds the hash of each file; any other folder
+(a download of Phi or of CLIP) by the names and sizes of its files, not by their bytes.
+"""
+
+import hashlib
+from pathlib import Path
+
+from phiray.checkpoints.files import hash_file
+from phiray.checkpoints.manifest import MANIFEST_NAME
+from phiray.checkpoints.read import resolve_checkpoint
+from phiray.config.stages import AlignConfig, AnyStageConfig, InstructConfig
+from phiray.models.phi_folder import is_phi_folder
+
+
+def pin_models(config: AnyStageConfig) -> AnyStageConfig:
+    """Return the settings with each run that they start from replaced by its newest checkpoint.
+
+    Each worker, and each that Ray starts in place of a lost one, would otherwise take whatever is
+    newest at that moment: a run that still trains would give them different models.
+
+    Raises:
+        CheckpointError: 66 if a run has no checkpoint, 65 if the one that is named is broken.
+    """
+    if isinstance(config, AlignConfig) and not is_phi_folder(Path(config.language_model)):
+        pinned = resolve_checkpoint(Path(config.language_model))
+        return config.model_copy(update={"language_model": str(pinned)})
+    if isinstance(config, InstructConfig):
+        pinned = resolve_checkpoint(Path(config.checkpoint))
+        return config.model_copy(update={"checkpoint": str(pinned)})
+    return config
+
+
+def identify_models(config: AnyStageConfig) -> dict[str, str]:
+    """Return what tells each given model from another one, by its key in the settings.
+
+    Args:
+        config: pinned settings; names that are no paths (tags of open_clip) are left out.
+    """
+    given: dict[str, str] = {}
+    if isinstance(config, AlignConfig):
+        given = {"language_model": config.language_model, "vision.weights": config.vision.weights}
+    if isinstance(config, InstructConfig):
+        given = {"checkpoint": config.checkpoint}
+    return {key: _identify(Path(path)) for key, path in given.items() if Path(path).exists()}
+
+
+def _identify(path: Path) -> str:
+    if (path / MANIFEST_NAME).is_file():
+        return hash_file(path / MANIFEST_NAME)
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    sizes = [f"{file.name} {file.stat().st_size}" for file in files if file.is_file()]
+    return hashlib.sha256("\n".join(sizes).encode()).hexdigest()

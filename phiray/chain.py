@@ -21,7 +21,7 @@ from phiray.evals.run import evaluate_checkpoint
 from phiray.jobs.display import Display
 from phiray.jobs.memory import watch_memory
 from phiray.jobs.run_folder import run_folder
-from phiray.jobs.train import check_workers, train_stage
+from phiray.jobs.train import check_workers, cpus_reserved, train_stage
 from phiray.models.clip_weights import CONFIG_NAME
 from phiray.runtime import ray_session
 from phiray.text.tokenizer import Tokenizer
@@ -174,7 +174,7 @@ def _make_inputs(
 
 
 def _train_all(configs: list[AnyStageConfig], clock: _Clock, *, display: Display) -> None:
-    with ray_session(workers=configs[0].cluster.workers):
+    with ray_session(num_cpus=cpus_reserved(configs[0].cluster)):  # the same for all
         for config in configs:
             with clock.part(f"train {config.run.name}"):
                 train_stage(config, resume=run_folder(config).exists(), display=display)

@@ -1,8 +1,7 @@
-"""The one place that reads environment variables, starts or attaches Ray, and keeps its token.
+"""The one place that reads environment variables, starts Ray, and keeps its token.
 
 Source: Ray 2.60 token authentication and Train V2 settings; the values were measured on two cores.
-Limits: an embedded Ray on this machine, or the Ray that a job already runs in. Submitting to a
-remote cluster is not here yet.
+Limits: an embedded Ray on this machine. Submitting to a remote cluster is not here yet.
 """
 
 import logging
@@ -83,29 +82,39 @@ def _write_token(path: Path) -> None:
 
 
 @contextmanager
-def ray_session(*, workers: int) -> Iterator[None]:
-    """Attach to the Ray of this job, or start an embedded one for as long as the block runs.
+def ray_session(*, num_cpus: int) -> Iterator[None]:
+    """Use the Ray that this process has started, or start one for as long as the block runs.
 
     Args:
-        workers: training processes that the Ray must have room for, beside data tasks.
+        num_cpus: logical CPUs that all workers and their readers reserve together.
 
     Raises:
-        ClusterError: if Ray does not start; the message holds Ray's own reason.
+        ClusterError: if Ray does not start, with Ray's own reason; if the one that runs has fewer
+            CPUs: some workers would wait for their readers for ever.
     """
     if ray.is_initialized():
+        found = ray.cluster_resources().get("CPU", 0)
+        if found < num_cpus:
+            raise ClusterError(
+                f"The Ray of this process has {found:g} CPUs, but workers and readers need "
+                f"{num_cpus}. Use fewer workers, or start it with more."
+            )
         yield
         return
-    start_ray(workers=workers)
+    start_ray(num_cpus=num_cpus)
     try:
         yield
     finally:
         ray.shutdown()
 
 
-def start_ray(*, workers: int) -> None:
+def start_ray(*, num_cpus: int) -> None:
     """Start an embedded Ray: private, with a token, and never somebody else's cluster.
 
     Ray 2.60 turns its token authentication on for a local start and takes the token that is there.
+
+    Args:
+        num_cpus: logical CPUs that it must have; it has at least those of this machine.
 
     Raises:
         ClusterError: 77 if the environment switches authentication off, 69 if Ray does not start.
@@ -124,7 +133,7 @@ def start_ray(*, workers: int) -> None:
         ensure_token()
         ray.init(
             address="local",
-            num_cpus=max(num_cores(), workers + 1),
+            num_cpus=max(num_cores(), num_cpus),
             include_dashboard=False,
             object_store_memory=_OBJECT_STORE_BYTES,
             log_to_driver=False,

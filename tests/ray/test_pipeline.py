@@ -30,7 +30,7 @@ PAD = 7
 
 @pytest.fixture(scope="module")
 def session() -> Iterator[None]:
-    with ray_session(workers=1):
+    with ray_session(num_cpus=2):
         yield
 
 

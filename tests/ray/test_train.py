@@ -37,7 +37,7 @@ Build = Callable[[Inputs, Path], AnyStageConfig]
 
 @pytest.fixture(scope="module")
 def ray_for_all(inputs: Inputs) -> Iterator[None]:
-    with ray_session(workers=2):
+    with ray_session(num_cpus=3):
         yield
 
 

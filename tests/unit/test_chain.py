@@ -69,7 +69,8 @@ class Parts:
         return Report(out, out.with_suffix(".md"), out.with_suffix(".json"))
 
     @contextmanager
-    def session(self, *, workers: int) -> Iterator[None]:
+    def session(self, *, num_cpus: int) -> Iterator[None]:
+        assert num_cpus == 2  # one worker and its reader
         self.sessions += 1
         yield
 

@@ -99,7 +99,7 @@ def test_ray_without_a_lock_is_refused(
 ) -> None:
     monkeypatch.setitem(os.environ, "RAY_AUTH_MODE", word)
     with pytest.raises(ClusterError, match=f"RAY_AUTH_MODE is `{word}`") as caught:
-        start_ray(workers=1)
+        start_ray(num_cpus=2)
     assert int(caught.value.exit_code) == 77
     assert asked == []
 
@@ -107,11 +107,13 @@ def test_ray_without_a_lock_is_refused(
 def test_embedded_ray_is_private_and_has_room_for_the_workers(
     token: Path, asked: list[dict[str, object]]
 ) -> None:
-    workers = num_cores() + 3
-    start_ray(workers=workers)
-    [options] = asked
+    num_cpus = num_cores() + 3
+    start_ray(num_cpus=num_cpus)
+    start_ray(num_cpus=1)
+    options, small = asked
     assert options["address"] == "local"
-    assert options["num_cpus"] == workers + 1
+    assert options["num_cpus"] == num_cpus
+    assert small["num_cpus"] == num_cores()
     assert options["include_dashboard"] is False
     assert mode(token) == 0o600
 
@@ -119,7 +121,7 @@ def test_embedded_ray_is_private_and_has_room_for_the_workers(
 def test_starting_ray_gives_the_umask_back(token: Path, asked: list[dict[str, object]]) -> None:
     previous = os.umask(0o027)
     try:
-        start_ray(workers=1)
+        start_ray(num_cpus=2)
         after = os.umask(0o027)
     finally:
         os.umask(previous)
@@ -130,7 +132,7 @@ def test_settings_of_the_user_stay(
     token: Path, asked: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(os.environ, "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "7")
-    start_ray(workers=1)
+    start_ray(num_cpus=2)
     assert os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] == "7"
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
 
@@ -143,7 +145,7 @@ def test_ray_that_does_not_start_says_why(
 
     monkeypatch.setattr(ray, "init", fail)
     with pytest.raises(ClusterError, match="no room for the object store") as caught:
-        start_ray(workers=1)
+        start_ray(num_cpus=2)
     assert int(caught.value.exit_code) == 69
 
 
@@ -154,7 +156,7 @@ def test_sigterm_stays_with_whom_it_was_though_ray_takes_it(
     monkeypatch.setattr(
         ray, "init", lambda **_: signal.signal(signal.SIGTERM, lambda *_: os.abort())
     )
-    start_ray(workers=1)
+    start_ray(num_cpus=2)
     assert signal.getsignal(signal.SIGTERM) is before
 
 
@@ -163,9 +165,15 @@ def test_session_ends_the_ray_that_it_started_and_no_other(
 ) -> None:
     ended: list[bool] = []
     monkeypatch.setattr(ray, "shutdown", lambda: ended.append(True))
-    with ray_session(workers=1):
+    with ray_session(num_cpus=2):
         monkeypatch.setattr(ray, "is_initialized", lambda: True)
-        with ray_session(workers=1):
+        monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 3.0})
+        with ray_session(num_cpus=3):
+            pass
+        with (
+            pytest.raises(ClusterError, match=r"has 3 CPUs, but .* need 4"),
+            ray_session(num_cpus=4),
+        ):
             pass
         assert ended == []
     assert ended == [True]
@@ -177,7 +185,7 @@ def test_session_ends_its_ray_after_an_error(
 ) -> None:
     ended: list[bool] = []
     monkeypatch.setattr(ray, "shutdown", lambda: ended.append(True))
-    with pytest.raises(KeyError, match="inside"), ray_session(workers=1):
+    with pytest.raises(KeyError, match="inside"), ray_session(num_cpus=2):
         raise KeyError("inside")
     assert ended == [True]
 

@@ -1,10 +1,11 @@
-"""Sum up finished demos: what the machine was, how long each part took, and whether scores hold.
+"""Sum up finished demos: machine, times, and whether scores hold and runs of one seed are equal.
 
     python bench/demo.py phiray-demo [ANOTHER...] > bench/results/demo.json
 
 Limits: reads `report.json` of each folder and runs nothing; folders are left out of the result.
 """
 
+import hashlib
 import json
 import os
 import platform
@@ -45,6 +46,7 @@ def sum_up(folder: Path) -> dict[str, object]:
     measured, runs = report["measured"], list(report["measured"]["runs"].values())
     seconds = measured.get("seconds", {})
     return {
+        "sha256_outside_measured": hash_outside_measured(report),
         "seed": next(iter(report["training"].values()))["seed"],
         "data": report["notes"][0],
         "date": measured["date"],
@@ -66,6 +68,12 @@ def sum_up(folder: Path) -> dict[str, object]:
             for what, value, sign, bound in bounds(report["evals"])
         ],
     }
+
+
+def hash_outside_measured(report: Metrics) -> str:
+    """Hash what two runs of one seed must have in common, which is all but one block."""
+    rest = {key: value for key, value in report.items() if key != "measured"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def bounds(evals: dict[str, dict[str, Metrics]]) -> list[Bound]:

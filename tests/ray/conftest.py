@@ -1,9 +1,12 @@
-"""What the runs of these tests start from, made once."""
+"""What the tests with Ray share: one Ray, and what their runs start from, made once."""
+
+from collections.abc import Iterator
 
 import pytest
 import torch
 
 from phiray.models.clip import build_clip_model
+from phiray.runtime import ray_session
 from tests.ray.run_builders import Inputs
 from tests.stage_builders import (
     CLIP_CFG,
@@ -25,3 +28,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     language_model = train(scratch_config(world, runs)).run_dir
     aligned = train(align_config(world, runs, clip=clip, language_model=language_model)).run_dir
     return Inputs(world, clip, language_model, aligned)
+
+
+@pytest.fixture(scope="session")
+def shared_ray() -> Iterator[None]:
+    with ray_session(num_cpus=3):
+        yield

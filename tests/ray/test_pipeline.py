@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ from phiray.batch import StepInput
 from phiray.data.image_rows import CaptionRows
 from phiray.data.local import read_steps
 from phiray.data.pipeline import ROWS_PER_BLOCK, Decode, stream_steps
-from phiray.runtime import ray_session
 from phiray.types import FILLER_ROW
 from tests.image_builders import IMAGE_SIZE, NUM_PATCHES, write_image_world
 
@@ -26,12 +24,6 @@ pytestmark = [
 ]
 
 PAD = 7
-
-
-@pytest.fixture(scope="module")
-def session() -> Iterator[None]:
-    with ray_session(num_cpus=2):
-        yield
 
 
 @pytest.fixture
@@ -58,7 +50,7 @@ def assert_equal_steps(left: StepInput, right: StepInput) -> None:
         torch.testing.assert_close(dict(batch), dict(expected), rtol=0, atol=0)
 
 
-@pytest.mark.usefixtures("session")
+@pytest.mark.usefixtures("shared_ray")
 @pytest.mark.parametrize(("decode", "num_readers"), [("worker", 1), ("tasks", 2)])
 def test_stream_steps_equals_read_steps(
     rows: CaptionRows, decode: Decode, num_readers: int
@@ -86,14 +78,14 @@ def test_stream_steps_equals_read_steps(
     assert reasons == {"not an image", "missing image"}
 
 
-@pytest.mark.usefixtures("session")
+@pytest.mark.usefixtures("shared_ray")
 def test_stream_steps_without_steps_is_empty(rows: CaptionRows) -> None:
     positions = np.empty((0, 1, 4), dtype=np.int64)
 
     assert list(stream_steps(rows, positions, pad_id=PAD, image_size=IMAGE_SIZE)) == []
 
 
-@pytest.mark.usefixtures("session")
+@pytest.mark.usefixtures("shared_ray")
 def test_stream_steps_gives_its_cpus_back(rows: CaptionRows) -> None:
     positions = planned_positions(rows.num_rows)[:2]
 

@@ -1,6 +1,6 @@
 """Runs through Ray Train: equal losses, however the work is shared."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from phiray.config.stages import AnyStageConfig
 from phiray.jobs.display import SilentDisplay
 from phiray.jobs.run_folder import run_folder
 from phiray.jobs.train import train_stage
-from phiray.runtime import ray_session
 from phiray.training.metrics_log import EVENTS_NAME, METRICS_NAME
 from tests.ray.run_builders import (
     LOSS,
@@ -35,15 +34,9 @@ RELATIVE_TOLERANCE = 1e-5
 Build = Callable[[Inputs, Path], AnyStageConfig]
 
 
-@pytest.fixture(scope="module")
-def ray_for_all(inputs: Inputs) -> Iterator[None]:
-    with ray_session(num_cpus=3):
-        yield
-
-
 @pytest.mark.parametrize("build", [build_scratch, build_litgpt, build_align, build_instruct])
 def test_two_ray_workers_with_four_micro_batches_lose_what_one_process_loses(
-    build: Build, inputs: Inputs, ray_for_all: None, tmp_path: Path
+    build: Build, inputs: Inputs, shared_ray: None, tmp_path: Path
 ) -> None:
     whole = shared_out(build(inputs, tmp_path / "1x1"), workers=1, accumulation=1)
     split = shared_out(build(inputs, tmp_path / "2x4"), workers=2, accumulation=4)

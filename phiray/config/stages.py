@@ -12,6 +12,8 @@ from phiray.config.data import ImageDataConfig, TextDataConfig
 from phiray.config.model import PhiConfig, ProjectorConfig, VisionConfig
 from phiray.config.training import ClusterConfig, MethodConfig, StandardMethod, TrainingConfig
 
+_ROOM_FOR_TEXT = 128
+"""Tokens beside the image that a message suggests; COCO's captions take less than half."""
 RESERVED_NAMES = ("blank", "shuffled", "constant", "untrained", "unigram")
 """Rows of a report beside the runs: a run of such a name would stand in for its own baseline."""
 
@@ -108,6 +110,13 @@ class AlignConfig(Config):
     cluster: ClusterConfig = ClusterConfig()
     """Workers."""
 
+    @model_validator(mode="after")
+    def _check_image_fits(self) -> "AlignConfig":
+        fault = image_length_fault(self.data, self.vision, tower="vision")
+        if fault is not None:
+            raise ValueError(fault)
+        return self
+
 
 class InstructConfig(Config):
     """Train language model and projector on conversations; CLIP stays frozen."""
@@ -133,6 +142,25 @@ AnyStageConfig = ScratchConfig | LitgptConfig | AlignConfig | InstructConfig
 StageConfig = Annotated[AnyStageConfig, Field(discriminator="stage")]
 STAGE_ADAPTER: TypeAdapter[AnyStageConfig] = TypeAdapter(StageConfig)
 STAGES = ("scratch", "litgpt", "align", "instruct")
+
+
+def image_length_fault(data: ImageDataConfig, vision: VisionConfig, *, tower: str) -> str | None:
+    """Say why no row could hold one image and a token of text; None if rows can.
+
+    Args:
+        data: its `max_length` is the longest row.
+        vision: the tower; a patch takes one position.
+        tower: the setting that chooses the tower, and its value where that is a path.
+    """
+    if vision.num_patches < data.max_length:
+        return None
+    return (
+        f"data.max_length is {data.max_length}, but an image alone takes {vision.num_patches} "
+        f"positions ({tower}: image_size {vision.image_size}, patch_size {vision.patch_size}). "
+        "A row must hold them and at least one token of text. Raise the first, e.g. "
+        f"--set data.max_length={vision.num_patches + _ROOM_FOR_TEXT}, or take a tower with fewer "
+        "patches."
+    )
 
 
 def _check_sequence_length(data: TextDataConfig, model: PhiConfig) -> None:

@@ -5,7 +5,7 @@ Limits: full fine-tuning; no LoRA yet.
 """
 
 from phiray.config.model import VisionConfig
-from phiray.config.stages import InstructConfig
+from phiray.config.stages import InstructConfig, image_length_fault
 from phiray.data.image_rows import ConversationRows
 from phiray.errors import ConfigError
 from phiray.models.freezing import freeze_for_stage
@@ -26,6 +26,9 @@ def prepare(config: InstructConfig, *, progress: Progress | None = None) -> Prep
             "It must be a run or checkpoint of `align`. Train that first."
         )
     setting = f"checkpoint {config.checkpoint}"
+    fault = image_length_fault(config.data, outline.description.vision, tower=setting)
+    if fault is not None:
+        raise ConfigError(fault)
     tokenizer = read_tokenizer(config.data.root, config.data.tokenizer)
     check_same_tokenizer(tokenizer, outline.tokenizer, setting=setting)
     check_given_model(

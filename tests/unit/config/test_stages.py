@@ -3,9 +3,16 @@
 import pytest
 from pydantic import ValidationError
 
-from phiray.config.data import TextDataConfig
-from phiray.config.model import MoeConfig, PhiConfig
-from phiray.config.stages import STAGE_ADAPTER, STAGES, LitgptConfig, RunConfig, ScratchConfig
+from phiray.config.data import ImageDataConfig, TextDataConfig
+from phiray.config.model import MoeConfig, PhiConfig, VisionConfig
+from phiray.config.stages import (
+    STAGE_ADAPTER,
+    STAGES,
+    AlignConfig,
+    LitgptConfig,
+    RunConfig,
+    ScratchConfig,
+)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -25,6 +32,20 @@ def test_text_stages_refuse_rows_longer_than_the_model(
     data = TextDataConfig(source="gutenberg", sequence_length=4096)
     with pytest.raises(ValidationError, match=r"data\.sequence_length is 4096, but"):
         stage(data=data)
+
+
+def test_align_refuses_rows_that_an_image_alone_overfills() -> None:
+    large = VisionConfig(model="ViT-L-14-336", image_size=336, patch_size=14, hidden_size=1024)
+    match = r"data\.max_length is 128, but an image alone takes 576 positions \(vision: image_size"
+    with pytest.raises(ValidationError, match=match):
+        AlignConfig(vision=large)
+    assert AlignConfig(vision=large, data=ImageDataConfig(max_length=577)).vision == large
+
+
+def test_align_refuses_rows_that_have_no_room_for_text() -> None:
+    data = ImageDataConfig(max_length=VisionConfig().num_patches)
+    with pytest.raises(ValidationError, match="at least one token of text"):
+        AlignConfig(data=data)
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "-x", "a b", "a\n"])

@@ -69,3 +69,13 @@ def test_rows_longer_than_the_model_reads_are_refused(
     data = config.data.model_copy(update={"max_length": 128})
     with pytest.raises(ConfigError, match=r"data\.max_length is 128, but checkpoint .* 96 tokens"):
         prepare(config.model_copy(update={"data": data}))
+
+
+def test_rows_that_an_image_alone_overfills_are_refused(
+    world: Path, tmp_path: Path, align: Trained
+) -> None:
+    config = instruct_config(world, tmp_path, checkpoint=align.run_dir)
+    data = config.data.model_copy(update={"max_length": 4})
+    match = r"data\.max_length is 4, but an image alone takes 4 positions \(checkpoint .*align"
+    with pytest.raises(ConfigError, match=match):
+        prepare(config.model_copy(update={"data": data}))

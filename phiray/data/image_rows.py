@@ -7,6 +7,7 @@ Limits: rows are tokenised and images read when asked for, so a process holds te
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
@@ -30,11 +31,16 @@ Part = Literal["train", "heldout"]
 
 
 class HasImage(Protocol):
-    """What the split looks at."""
+    """What the split and the fingerprint look at."""
 
     @property
     def image_id(self) -> int:
         """The COCO id."""
+        ...
+
+    @property
+    def path(self) -> Path:
+        """The image's file."""
         ...
 
 
@@ -80,9 +86,13 @@ class CaptionRows:
         self.num_rows = len(self._rows)
         self.image_ids = [image.image_id for image in self.examples]
         self.counts = counts_of(self.num_rows, self.image_ids, excluded=self.excluded)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of settings, captions and sizes of images; see `fingerprint_of` for its limits."""
+        settings = ["caption", str(self._num_patches), str(self.max_tokens)]
         texts = [f"{image.image_id}:{text}" for image in self.examples for text in image.captions]
-        settings = f"caption {num_patches} {config.max_length} {self.tokenizer.fingerprint}"
-        self.fingerprint = fingerprint_of(settings, texts)
+        return fingerprint_of(settings, texts, tokenizer=self.tokenizer, examples=self.examples)
 
     def read(self, row_ids: npt.NDArray[np.int64]) -> pa.Table:
         """Read rows by position, as ROW_SCHEMA."""
@@ -132,9 +142,13 @@ class ConversationRows:
         self.num_rows = len(self.examples)
         self.image_ids = sorted({row.image_id for row in self.examples})
         self.counts = counts_of(self.num_rows, self.image_ids, excluded=self.excluded)
-        settings = f"{num_patches} {config.max_length} {system} {self.tokenizer.fingerprint}"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of settings, turns and sizes of images; see `fingerprint_of` for its limits."""
+        settings = ["conversation", str(self._num_patches), str(self.max_tokens), self.system]
         texts = [f"{row.image_id}:{row.turns!r}" for row in self.examples]
-        self.fingerprint = fingerprint_of(f"conversation {settings}", texts)
+        return fingerprint_of(settings, texts, tokenizer=self.tokenizer, examples=self.examples)
 
     def read(self, row_ids: npt.NDArray[np.int64]) -> pa.Table:
         """Read rows by position, as ROW_SCHEMA."""
@@ -211,10 +225,38 @@ def counts_of(
     return {"rows": num_rows, "images": len(image_ids), **reasons}
 
 
-def fingerprint_of(settings: str, texts: Sequence[str]) -> str:
-    """Hash settings and texts, so that no two different lists give one hash."""
+def fingerprint_of(
+    settings: Sequence[str],
+    texts: Sequence[str],
+    *,
+    tokenizer: Tokenizer,
+    examples: Sequence[HasImage],
+) -> str:
+    """Hash all that rows depend on, wherever their files lie.
+
+    Of an image only the size in bytes is covered, so that 118,000 of them take a second: one that
+    is replaced by another of as many bytes keeps the fingerprint.
+
+    Args:
+        settings: kind and lengths of the rows.
+        texts: what is tokenised, in the order of the rows.
+        tokenizer: it makes the ids.
+        examples: their images, of which each counts once.
+    """
+    paths = {example.path: example.image_id for example in examples}
+    sizes = [f"{image_id}:{_size_in_bytes(path)}" for path, image_id in paths.items()]
     digest = hashlib.sha256()
-    for text in (settings, *texts):
-        data = text.encode("utf-8", errors="surrogatepass")
-        digest.update(len(data).to_bytes(8, "big") + data)
+    for group in ([*settings, tokenizer.fingerprint, str(tokenizer.eos_id)], texts, sizes):
+        digest.update(len(group).to_bytes(8, "big"))
+        for text in group:
+            data = text.encode("utf-8", errors="surrogatepass")
+            digest.update(len(data).to_bytes(8, "big") + data)  # no two lists give one hash
     return digest.hexdigest()
+
+
+def _size_in_bytes(path: Path) -> str:
+    """Return an image's size, or a mark of its own for one that is gone, which a bad row tells."""
+    try:
+        return str(path.stat().st_size)
+    except OSError:
+        return "missing"

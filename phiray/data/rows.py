@@ -43,7 +43,10 @@ class RowSource(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all that the rows depend on; equal fingerprints mean equal rows."""
+        """Hash of all that the rows depend on, but of an image only its size in bytes.
+
+        Equal fingerprints mean equal rows as long as no image was replaced by one of as many bytes.
+        """
         ...
 
     def read(self, row_ids: npt.NDArray[np.int64]) -> pa.Table:

@@ -32,7 +32,7 @@ class PreparedData:
     """What the record of a run says of its data."""
 
     fingerprint: str
-    """Hash of all that the rows depend on: equal fingerprints mean equal rows."""
+    """Hash of all that the rows depend on; of an image only its size in bytes (`RowSource`)."""
     counts: dict[str, int]
     """What there is, and what could not be used, by reason."""
 

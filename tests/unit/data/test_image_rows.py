@@ -1,5 +1,6 @@
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,51 @@ def test_fingerprint_changes_with_rows_and_settings(config: ImageDataConfig) -> 
     }
 
     assert len(fingerprints) == 5
+
+
+@pytest.mark.parametrize("kind", [CaptionRows, ConversationRows])
+def test_fingerprint_does_not_depend_on_where_the_data_lies(
+    config: ImageDataConfig,
+    kind: type[CaptionRows] | type[ConversationRows],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    moved = tmp_path_factory.mktemp("moved") / "data"
+    shutil.copytree(config.root, moved)
+
+    before = kind(config, num_patches=NUM_PATCHES, seed=0).fingerprint
+    after = kind(with_settings(config, root=str(moved)), num_patches=NUM_PATCHES, seed=0)
+
+    assert after.fingerprint == before
+
+
+@pytest.mark.parametrize("kind", [CaptionRows, ConversationRows])
+def test_fingerprint_changes_with_the_size_of_an_image_that_is_used(
+    config: ImageDataConfig, kind: type[CaptionRows] | type[ConversationRows]
+) -> None:
+    def fingerprint() -> str:
+        return kind(config, num_patches=NUM_PATCHES, seed=0).fingerprint
+
+    before = fingerprint()
+    heldout = kind(config, num_patches=NUM_PATCHES, seed=0, part="heldout").examples[0].path
+    heldout.write_bytes(heldout.read_bytes() + b"\0")
+    assert fingerprint() == before
+
+    used = kind(config, num_patches=NUM_PATCHES, seed=0).examples[0].path
+    used.write_bytes(used.read_bytes() + b"\0")
+    assert fingerprint() != before
+
+
+def test_fingerprint_marks_an_image_that_is_gone(config: ImageDataConfig) -> None:
+    whole, empty, gone = caption_rows(config), caption_rows(config), caption_rows(config)
+    fingerprints = {whole.fingerprint}
+    path = whole.examples[0].path
+
+    path.write_bytes(b"")
+    fingerprints.add(empty.fingerprint)
+    path.unlink()
+    fingerprints.add(gone.fingerprint)
+
+    assert len(fingerprints) == 3
 
 
 def test_rows_that_cannot_be_used_keep_their_place(config: ImageDataConfig) -> None:

@@ -6,8 +6,6 @@ Limits: a file is read whole; at most MAX_JSON_BYTES.
 """
 
 import json
-import logging
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +17,6 @@ MAX_JSON_BYTES = 4 * 1024**3
 LFS_HEAD = b"version https://git-lfs"
 TOLERATED = frozenset({"missing image", "duplicate caption", "duplicate row", "no captions"})
 """Reasons that are no fault: a partial download, several years of COCO, images without text."""
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -85,20 +81,19 @@ def is_coco(content: object) -> bool:
 def check_excluded(
     excluded: Sequence[Excluded], *, num_usable: int, max_bad_fraction: float
 ) -> None:
-    """Warn once per reason, and stop where too large a share is at fault.
+    """Stop where too large a share is at fault.
 
     Raises:
         DataError: if the faulty records are more than `max_bad_fraction` of all.
     """
-    for reason, count in Counter(item.reason for item in excluded).items():
-        logger.warning("left_out=%d reason=%r", count, reason)
     faults = [item for item in excluded if item.reason not in TOLERATED]
     total = len(faults) + num_usable
     if len(faults) > max_bad_fraction * total:
         raise DataError(
             f"{len(faults)} of {total} records cannot be used, e.g. {faults[0].detail} "
             f"({faults[0].reason}). At most data.max_bad_fraction={max_bad_fraction} of them may "
-            "be bad. Run `phiray data check` for the list, and mend or remove them."
+            "be bad. Mend or remove them: `phiray data check --json` lists all, given the stage's "
+            "config or data.root."
         )
 
 

@@ -1,25 +1,21 @@
 """What a check of the data found: counts, notes, and findings that want mending.
 
-Limits: each kind keeps MAX_EXAMPLES examples; the counts are complete.
+Limits: the table shows one example of each kind, the JSON all; about 100 bytes of memory for each.
 """
 
 from dataclasses import dataclass, field
 
-MAX_EXAMPLES = 5
-
 
 @dataclass
 class Tally:
-    """How often something was seen, and a few places."""
+    """Where something was seen, each time."""
 
-    count: int = 0
-    examples: list[str] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
 
-    def add(self, example: str) -> None:
-        """Count one more."""
-        self.count += 1
-        if len(self.examples) < MAX_EXAMPLES:
-            self.examples.append(example)
+    @property
+    def count(self) -> int:
+        """How often it was seen."""
+        return len(self.places)
 
 
 @dataclass
@@ -38,20 +34,20 @@ class CheckReport:
         """Tell whether anything wants mending."""
         return bool(self.findings)
 
-    def note(self, kind: str, example: str) -> None:
+    def note(self, kind: str, place: str) -> None:
         """Count something that is no fault."""
-        self.notes.setdefault(kind, Tally()).add(example)
+        self.notes.setdefault(kind, Tally()).places.append(place)
 
-    def find(self, kind: str, example: str) -> None:
+    def find(self, kind: str, place: str) -> None:
         """Count a fault."""
-        self.findings.setdefault(kind, Tally()).add(example)
+        self.findings.setdefault(kind, Tally()).places.append(place)
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Give the table: what, how many, one example."""
         seen = [(kind, str(count), "") for kind, count in self.counts.items()]
         for mark, tallies in (("note", self.notes), ("FOUND", self.findings)):
             seen += [
-                (f"{mark}: {kind}", str(tally.count), tally.examples[0])
+                (f"{mark}: {kind}", str(tally.count), tally.places[0])
                 for kind, tally in tallies.items()
             ]
         return seen
@@ -67,6 +63,4 @@ class CheckReport:
 
 
 def _plain(tallies: dict[str, Tally]) -> dict[str, object]:
-    return {
-        kind: {"count": tally.count, "examples": tally.examples} for kind, tally in tallies.items()
-    }
+    return {kind: {"count": tally.count, "places": tally.places} for kind, tally in tallies.items()}

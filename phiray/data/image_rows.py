@@ -234,8 +234,8 @@ def fingerprint_of(
 ) -> str:
     """Hash all that rows depend on, wherever their files lie.
 
-    Of an image only the size in bytes is covered, so that 118,000 of them take a second: one that
-    is replaced by another of as many bytes keeps the fingerprint.
+    Of an image only the size in bytes is covered, so that 118,000 of them take two seconds: one
+    that is replaced by another of as many bytes keeps the fingerprint.
 
     Args:
         settings: kind and lengths of the rows.

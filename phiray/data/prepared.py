@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phiray.data.manifest import DataManifest, file_entry
+from phiray.data.records import BadDocument
 from phiray.errors import DataError
 from phiray.text.packing import Packing, token_dtype
 
@@ -59,6 +60,11 @@ class PreparedText:
         """List the keys of the documents that the rows were made of, for the ledger."""
         with (self.folder / DOCUMENTS_FILE).open(encoding="utf-8") as lines:
             return [str(json.loads(line)["key"]) for line in lines]
+
+    def bad_documents(self) -> list[BadDocument]:
+        """List the documents that could not be used."""
+        with (self.folder / QUARANTINE_FILE).open(encoding="utf-8") as lines:
+            return [BadDocument(**json.loads(line)) for line in lines]
 
     def _size(self, name: str) -> int:
         value = self.manifest.settings[name]

@@ -8,6 +8,7 @@ import json
 import platform
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,13 +16,17 @@ from typing import Any
 
 import yaml
 
-from phiray.checkpoints.files import write_json
+from phiray.checkpoints.files import error_from_write, write_json, write_text
 from phiray.config.stages import STAGE_ADAPTER, AnyStageConfig
+from phiray.data.annotations import Excluded
 from phiray.errors import CheckpointError, ConfigError, DataError, ExitCode
 from phiray.stages.parts import CONFIG_FILE, PreparedData, config_yaml
 
 _PACKAGES = ("phiray", "torch", "ray", "transformers", "litgpt", "open_clip_torch", "numpy")
 MANIFEST_FILE = "manifest.json"
+EXCLUDED_FILE = "excluded.jsonl"
+"""Records that became no row. Those that did, and failed when they were read, are in the list of
+`training/quarantine.py`, which is cut back when a run goes on; this one is not."""
 _MAY_CHANGE = ("cluster",)
 """Settings that a resumed run may change: they alter speed, not what is learnt."""
 
@@ -105,10 +110,28 @@ def write_manifest(folder: Path, *, data: PreparedData, models: dict[str, str], 
         "python": platform.python_version(),
         "commit": source_commit(),
         "seed": seed,
-        "data": asdict(data),
+        "data": {"fingerprint": data.fingerprint, "counts": data.counts},
         "models": models,
     }
     write_json(path, record)
+
+
+def write_excluded(folder: Path, excluded: Sequence[Excluded]) -> Path:
+    """List what became no row, once for a run: each attempt of it reads the same data.
+
+    Returns:
+        The list: JSON lines with the reason and the place of each record.
+
+    Raises:
+        CheckpointError: if it cannot be written.
+    """
+    path = folder / EXCLUDED_FILE
+    if not path.exists():
+        try:
+            write_text(path, "".join(json.dumps(asdict(item)) + "\n" for item in excluded))
+        except OSError as error:
+            raise error_from_write(error, what="The list of unused records", path=path) from error
+    return path
 
 
 def package_versions() -> dict[str, str]:

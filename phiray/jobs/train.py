@@ -7,6 +7,7 @@ Limits: one machine.
 import json
 import math
 import uuid
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,10 +25,16 @@ from phiray.jobs.display import Display
 from phiray.jobs.paths import with_absolute_paths
 from phiray.jobs.payload import TrainedRun, WorkerPayload
 from phiray.jobs.prepare import prepare_stage
-from phiray.jobs.run_folder import check_run_folder, create_run_folder, write_manifest
+from phiray.jobs.run_folder import (
+    check_run_folder,
+    create_run_folder,
+    write_excluded,
+    write_manifest,
+)
 from phiray.jobs.tail import shown_steps
 from phiray.jobs.worker import train_worker
 from phiray.runtime import num_cores, ray_session
+from phiray.stages.parts import PreparedData
 from phiray.stages.pinned import identify_models, pin_models
 from phiray.training.metrics_log import read_metrics
 
@@ -74,6 +81,7 @@ def train_stage(config: AnyStageConfig, *, resume: bool, display: Display) -> Ru
         create_run_folder(config)  # only now: a mistake in the inputs leaves no run behind
     pinned = pin_models(config)
     write_manifest(run_dir, data=data, models=identify_models(pinned), seed=config.run.seed)
+    _tell_excluded(run_dir, data, display=display)
     display.note(f"{run_dir.name}: starting {config.cluster.workers} worker(s), 10 to 40 s")
     max_steps = config.training.max_steps
     with (
@@ -131,6 +139,16 @@ def cpus_reserved(cluster: ClusterConfig) -> int:
 def threads_per_worker(config: AnyStageConfig) -> int:
     """Return the CPU threads that each worker computes with."""
     return config.cluster.cpus_per_worker or max(1, num_cores() // config.cluster.workers)
+
+
+def _tell_excluded(run_dir: Path, data: PreparedData, *, display: Display) -> None:
+    """Say how many records became no row and why, and where all of them are listed."""
+    if not data.excluded:
+        return
+    path = write_excluded(run_dir, data.excluded)
+    reasons = Counter(item.reason for item in data.excluded).most_common()
+    counts = ", ".join(f"{count} {reason}" for reason, count in reasons)
+    display.note(f"{run_dir.name}: {len(data.excluded)} records left out ({counts}): {path}")
 
 
 def _fit(config: AnyStageConfig, run_dir: Path) -> TrainedRun:

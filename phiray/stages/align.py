@@ -29,7 +29,7 @@ def prepare(config: AlignConfig, *, progress: Progress | None = None) -> Prepare
     )
     ClipTower(config.vision)
     rows = _rows(config, progress=progress)
-    return PreparedData(rows.fingerprint, rows.counts)
+    return PreparedData(rows.fingerprint, rows.counts, tuple(rows.excluded))
 
 
 def build(config: AlignConfig) -> StageParts:

@@ -38,7 +38,7 @@ def prepare(config: InstructConfig, *, progress: Progress | None = None) -> Prep
         setting=setting,
     )
     rows = _rows(config, outline.description.vision, progress=progress)
-    return PreparedData(rows.fingerprint, rows.counts)
+    return PreparedData(rows.fingerprint, rows.counts, tuple(rows.excluded))
 
 
 def build(config: InstructConfig) -> StageParts:

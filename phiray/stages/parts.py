@@ -12,6 +12,7 @@ from torch import nn
 
 from phiray.config.model import ModelDescription
 from phiray.config.stages import AnyStageConfig
+from phiray.data.annotations import Excluded
 from phiray.data.rows import RowSource
 from phiray.text.tokenizer import Tokenizer
 from phiray.training.objective import Objective
@@ -35,6 +36,8 @@ class PreparedData:
     """Hash of all that the rows depend on; of an image only its size in bytes (`RowSource`)."""
     counts: dict[str, int]
     """What there is, and what could not be used, by reason."""
+    excluded: tuple[Excluded, ...] = ()
+    """Each record or document that became no row; the run lists them in a file of its own."""
 
 
 @dataclass(frozen=True)

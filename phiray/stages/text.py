@@ -6,6 +6,7 @@ Limits: the stages differ in their data and in whose model it is; loss and loop 
 from phiray.config.model import ModelDescription, PhiConfig
 from phiray.config.stages import LitgptConfig, ScratchConfig
 from phiray.config.training import StandardMethod
+from phiray.data.annotations import Excluded
 from phiray.data.prepare import prepare_text
 from phiray.data.prepared import PreparedText
 from phiray.data.text_rows import TextRows
@@ -26,8 +27,11 @@ def prepare_text_stage(
 ) -> PreparedData:
     """Check the vocabulary, then tokenise and pack; a second call finds it done."""
     check_vocabulary(read_tokenizer(config.data.root, config.data.tokenizer), config.model)
-    manifest = prepare_text(config.data, progress=progress).manifest
-    return PreparedData(manifest.fingerprint, dict(manifest.counts))
+    prepared = prepare_text(config.data, progress=progress)
+    excluded = tuple(
+        Excluded(bad.reason, f"{bad.where}: {bad.detail}") for bad in prepared.bad_documents()
+    )
+    return PreparedData(prepared.manifest.fingerprint, dict(prepared.manifest.counts), excluded)
 
 
 def build_text_stage(

@@ -139,4 +139,4 @@ def test_check_images_reports_files_of_another_kind(config: ImageDataConfig) -> 
     report = check(config)
 
     assert found(report) == {"unusable file": 1}
-    assert "holds LLaVA conversations" in report.findings["unusable file"].examples[0]
+    assert "holds LLaVA conversations" in report.findings["unusable file"].places[0]

@@ -1,11 +1,11 @@
 import json
 
-from phiray.data.check_report import MAX_EXAMPLES, CheckReport
+from phiray.data.check_report import CheckReport
 
 
-def test_report_counts_all_and_keeps_some_examples() -> None:
+def test_report_shows_one_place_of_each_kind_and_keeps_all() -> None:
     report = CheckReport(counts={"images": 3})
-    for index in range(MAX_EXAMPLES + 2):
+    for index in range(7):
         report.find("missing image", f"{index}.jpg")
     report.note("no captions", "image 4")
 
@@ -17,7 +17,7 @@ def test_report_counts_all_and_keeps_some_examples() -> None:
     ]
     plain = json.loads(json.dumps(report.to_json()))
     assert plain["findings"]["missing image"]["count"] == 7
-    assert len(plain["findings"]["missing image"]["examples"]) == MAX_EXAMPLES
+    assert plain["findings"]["missing image"]["places"] == [f"{index}.jpg" for index in range(7)]
 
 
 def test_report_with_notes_alone_has_no_findings() -> None:

@@ -10,10 +10,12 @@ from phiray.data.manifest import DataManifest, file_entry
 from phiray.data.prepared import (
     DOCUMENTS_FILE,
     MANIFEST_FILE,
+    QUARANTINE_FILE,
     TOKENS_FILE,
     PreparedText,
     find_prepared,
 )
+from phiray.data.records import BadDocument
 
 TOKENS = [5, 6, 7, 0, 8, 0]
 
@@ -45,6 +47,13 @@ def test_tokens_are_mapped_without_padding(tmp_path: Path, vocab_size: int, dtyp
 
 def test_train_keys_are_those_of_the_documents(tmp_path: Path) -> None:
     assert _write(tmp_path / "p").train_keys() == ["book:1", "book:2"]
+
+
+def test_bad_documents_are_read_as_they_were_listed(tmp_path: Path) -> None:
+    prepared = _write(tmp_path / "p")
+    listed = '{"where": "a.txt", "reason": "blank text", "detail": "3 characters"}\n'
+    (prepared.folder / QUARANTINE_FILE).write_text(listed)
+    assert prepared.bad_documents() == [BadDocument("a.txt", "blank text", "3 characters")]
 
 
 def test_whole_folder_is_found(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from phiray.config.stages import ScratchConfig
 from phiray.config.training import ClusterConfig
+from phiray.data.annotations import Excluded
 from phiray.errors import CheckpointError, ConfigError, DataError, ExitCode
 from phiray.jobs.run_folder import (
     check_run_folder,
@@ -12,6 +13,7 @@ from phiray.jobs.run_folder import (
     package_versions,
     run_folder,
     source_commit,
+    write_excluded,
     write_manifest,
 )
 from phiray.stages.parts import PreparedData
@@ -105,7 +107,8 @@ def test_resume_may_change_the_cluster(config: ScratchConfig) -> None:
 
 
 def test_manifest_says_what_the_run_is_made_of(tmp_path: Path) -> None:
-    write_manifest(tmp_path, data=ROWS, models={"checkpoint": "a1"}, seed=3)
+    data = PreparedData("f7", {"rows": 7}, (Excluded("empty caption", "annotation 3"),))
+    write_manifest(tmp_path, data=data, models={"checkpoint": "a1"}, seed=3)
     record = json.loads((tmp_path / "manifest.json").read_text())
     assert record["data"] == {"counts": {"rows": 7}, "fingerprint": "f7"}
     assert record["models"] == {"checkpoint": "a1"}
@@ -127,3 +130,16 @@ def test_manifest_of_a_resumed_run_refuses_other_models(tmp_path: Path) -> None:
     write_manifest(tmp_path, data=ROWS, models={"checkpoint": "a1"}, seed=3)
     with pytest.raises(CheckpointError, match=r"checkpoint of .* changed since it was started"):
         write_manifest(tmp_path, data=ROWS, models={"checkpoint": "b2"}, seed=3)
+
+
+def test_excluded_records_are_listed_once_for_a_run(tmp_path: Path) -> None:
+    found = (Excluded("empty caption", "annotation 3"), Excluded("missing image", "4.jpg"))
+    path = write_excluded(tmp_path, found)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines == [
+        {"reason": "empty caption", "detail": "annotation 3"},
+        {"reason": "missing image", "detail": "4.jpg"},
+    ]
+    before = path.stat()
+    assert write_excluded(tmp_path, found) == path
+    assert path.stat() == before

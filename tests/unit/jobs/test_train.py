@@ -11,6 +11,7 @@ import torch
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
 from phiray.config.training import ClusterConfig
+from phiray.data.annotations import Excluded
 from phiray.errors import CheckpointError, ClusterError, ConfigError, DataError, ExitCode
 from phiray.jobs import train as job
 from phiray.jobs.display import SilentDisplay
@@ -26,6 +27,7 @@ from phiray.jobs.train import (
     train_stage,
 )
 from phiray.runtime import num_cores
+from phiray.stages.parts import PreparedData
 from phiray.training.metrics_log import METRICS_NAME
 from tests.stage_builders import scratch_config
 
@@ -165,20 +167,48 @@ def test_what_the_controller_unpickles_loads_no_heavy_library() -> None:
     assert result.stdout.strip() == "[]"
 
 
-def test_ctrl_c_that_ray_took_is_ctrl_c_again_and_says_how_to_go_on(
-    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """End every training as Ray does on Ctrl-C, before it starts."""
+
     class Stopped:
         def __init__(self, *_: object, **__: object) -> None: ...
 
         def fit(self) -> None:
             sys.exit(0)
 
+    monkeypatch.setattr(job, "TorchTrainer", Stopped)
+    monkeypatch.setattr(job, "ray_session", lambda **_: nullcontext())
+
+
+@pytest.mark.usefixtures("stopped")
+def test_ctrl_c_that_ray_took_is_ctrl_c_again_and_says_how_to_go_on(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     display = SilentDisplay()
     notes: list[str] = []
     monkeypatch.setattr(display, "note", notes.append)
-    monkeypatch.setattr(job, "TorchTrainer", Stopped)
-    monkeypatch.setattr(job, "ray_session", lambda **_: nullcontext())
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
         train_stage(scratch_config(world, tmp_path), resume=False, display=display)
     assert "goes on from its last checkpoint" in notes[-1]
+    assert not any("left out" in note for note in notes)
+
+
+@pytest.mark.usefixtures("stopped")
+def test_what_became_no_row_is_told_once_by_reason_with_the_file_that_lists_it(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reasons = ("empty caption", "missing image", "missing image")
+    excluded = tuple(Excluded(reason, str(index)) for index, reason in enumerate(reasons))
+    data = PreparedData("f", {"rows": 7}, excluded)
+    monkeypatch.setattr(job, "prepare_stage", lambda *_, **__: data)
+    display = SilentDisplay()
+    notes: list[str] = []
+    monkeypatch.setattr(display, "note", notes.append)
+    config = scratch_config(world, tmp_path)
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
+        train_stage(config, resume=False, display=display)
+    file = run_folder(config).absolute() / "excluded.jsonl"
+    told = f"scratch: 3 records left out (2 missing image, 1 empty caption): {file}"
+    assert [note for note in notes if "left out" in note] == [told]
+    assert len(file.read_text().splitlines()) == 3

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from phiray.data.annotations import Excluded
 from phiray.data.split import image_key, is_heldout
 from phiray.errors import CheckpointError, ConfigError, DataError, ExitCode
 from phiray.models.freezing import trainable_names
@@ -128,3 +129,17 @@ def test_prepare_refuses_rows_longer_than_the_language_model_reads(
     match = r"data\.max_length is 97, but language_model .* reads at most 96 tokens"
     with pytest.raises(ConfigError, match=match):
         prepare(config.model_copy(update={"data": data}))
+
+
+def test_prepare_lists_the_records_that_became_no_row(
+    world: Path, tmp_path: Path, clip: Path, scratch: Trained
+) -> None:
+    config = align_config(world, tmp_path, clip=clip, language_model=scratch.run_dir)
+    content = json.loads((world / config.data.annotations[0]).read_text())
+    content["images"].append({"id": 999_999, "file_name": "000000999999.jpg"})
+    file = tmp_path / "captions.json"
+    file.write_text(json.dumps(content))
+    data = config.data.model_copy(update={"annotations": [str(file)]})
+    prepared = prepare(config.model_copy(update={"data": data}))
+    assert prepared.excluded == (Excluded("missing image", "captions.json: 000000999999.jpg"),)
+    assert prepared.counts["left out: missing image"] == 1

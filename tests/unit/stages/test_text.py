@@ -1,10 +1,12 @@
+import shutil
 from pathlib import Path
 
 import pytest
 
+from phiray.data.annotations import Excluded
 from phiray.data.prepare import prepare_text
 from phiray.errors import ConfigError
-from phiray.stages.text import check_vocabulary, text_ledger
+from phiray.stages.text import check_vocabulary, prepare_text_stage, text_ledger
 from phiray.text.tokenizer import Tokenizer
 from tests.stage_builders import litgpt_config, phi_config, scratch_config
 from tests.text_builders import build_tokenizer_json
@@ -29,3 +31,16 @@ def test_text_ledger_has_numbers_for_books_and_hashes_for_documents(
     documents = text_ledger(prepare_text(litgpt_config(world, runs).data))
     assert all(isinstance(number, int) for number in books["book"])
     assert all(isinstance(key, str) for key in documents["document"])
+
+
+def test_prepare_text_stage_lists_the_documents_that_cannot_be_used(
+    world: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(world, root, ignore=shutil.ignore_patterns("prepared"))
+    (root / "gutenberg" / "books" / "pg999.txt").write_text("\n\n")
+    config = scratch_config(root, tmp_path)
+    data = config.data.model_copy(update={"max_bad_fraction": 0.5})
+    prepared = prepare_text_stage(config.model_copy(update={"data": data}), progress=None)
+    detail = "gutenberg/books/pg999.txt: 0 characters, none visible"
+    assert prepared.excluded == (Excluded("blank text", detail),)

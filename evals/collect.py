@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-from pydantic import ValidationError
-
-from phiray.config.stages import STAGE_ADAPTER, AnyStageConfig
-from phiray.errors import DataError, ExitCode
+from phiray.config.load import config_from_file
+from phiray.config.stages import AnyStageConfig
+from phiray.errors import ConfigError, DataError, ExitCode
 from phiray.evals.results import RESULT_FILE, Sample, SuiteResult, read_result, read_samples
 from phiray.training.metrics_log import read_metrics
 
@@ -133,10 +131,10 @@ def _read_config(path: Path) -> AnyStageConfig:
             exit_code=ExitCode.MISSING_INPUT,
         )
     try:
-        return STAGE_ADAPTER.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (ValidationError, yaml.YAMLError) as error:
+        return config_from_file(path)
+    except ConfigError as error:
         raise DataError(
-            f"{path} is not the settings of a stage: {str(error).splitlines()[0]}. Expected what "
+            f"{path} is not the settings of a stage: {error.message.splitlines()[0]} Expected what "
             "`phiray train` wrote. Restore the file."
         ) from error
 

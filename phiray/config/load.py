@@ -89,9 +89,26 @@ def validate(
 
 
 def config_from_yaml(text: str, *, origin: str) -> AnyStageConfig:
-    """Check settings that a checkpoint or run folder carries as YAML text."""
+    """Check settings that a checkpoint carries as YAML text.
+
+    Args:
+        text: what `yaml_from_config` wrote.
+        origin: what to call it in an error, such as the file's name.
+
+    Raises:
+        ConfigError: with file and line, if it is anything else.
+    """
     draft = _draft_from_text(text, origin)
     return validate(draft.tree, _STAGE_CLASSES[_stage_of(draft, origin, None)], places=draft.places)
+
+
+def config_from_file(path: Path) -> AnyStageConfig:
+    """Check the settings that a run's folder carries.
+
+    Raises:
+        ConfigError: with file and line, if they are no settings, or were spoilt by hand.
+    """
+    return config_from_yaml(_decode(path.read_bytes(), str(path)), origin=str(path))
 
 
 def check_stage(stage: str) -> None:

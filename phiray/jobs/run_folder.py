@@ -14,10 +14,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from phiray.checkpoints.files import error_from_write, write_json, write_text
-from phiray.config.stages import STAGE_ADAPTER, AnyStageConfig
+from phiray.config.load import config_from_file
+from phiray.config.stages import AnyStageConfig
 from phiray.data.annotations import Excluded
 from phiray.errors import CheckpointError, ConfigError, DataError, ExitCode
 from phiray.stages.parts import CONFIG_FILE, PreparedData, config_yaml
@@ -36,7 +35,8 @@ def check_run_folder(config: AnyStageConfig, *, resume: bool) -> Path:
 
     Raises:
         CheckpointError: 73 if the folder holds a run already, 66 if there is none to resume.
-        ConfigError: if the run that is resumed had other settings; the message lists them.
+        ConfigError: if the run that is resumed had other settings; the message lists them. Also
+            if its file of settings cannot be read any more.
     """
     folder = run_folder(config)
     stored = folder / CONFIG_FILE
@@ -71,7 +71,7 @@ def create_run_folder(config: AnyStageConfig) -> None:
         with tempfile.TemporaryDirectory(prefix=".new-", dir=folder.parent) as temporary:
             fresh = Path(temporary) / folder.name
             fresh.mkdir()
-            (fresh / CONFIG_FILE).write_text(config_yaml(config))
+            (fresh / CONFIG_FILE).write_text(config_yaml(config), encoding="utf-8")
             fresh.rename(folder)
     except OSError as error:
         raise CheckpointError(
@@ -157,7 +157,7 @@ def source_commit() -> str:
 
 
 def _check_same(config: AnyStageConfig, stored: Path) -> None:
-    previous = STAGE_ADAPTER.validate_python(yaml.safe_load(stored.read_text()))
+    previous = config_from_file(stored)
     differences = list(_differences(previous.model_dump(), config.model_dump(), ""))
     if differences:
         raise ConfigError(

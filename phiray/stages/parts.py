@@ -7,10 +7,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from torch import nn
 
 from phiray.config.model import ModelDescription
+from phiray.config.show import yaml_from_config
 from phiray.config.stages import AnyStageConfig
 from phiray.data.annotations import Excluded
 from phiray.data.rows import RowSource
@@ -75,8 +75,8 @@ def read_tokenizer(root: str, folder: str) -> Tokenizer:
 
 
 def config_yaml(config: AnyStageConfig) -> str:
-    """Return the settings as YAML, as a run and its checkpoints keep them."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    """Return the settings as YAML, as a run and its checkpoints keep them: `--config` reads it."""
+    return yaml_from_config(config, comments=False)
 
 
 def checkpoint_texts(config: AnyStageConfig, parts: StageParts) -> dict[str, str]:

@@ -8,12 +8,12 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from torch import Tensor
 
 from phiray.checkpoints.read import Checkpoint, read_checkpoint
+from phiray.config.load import config_from_yaml
 from phiray.config.model import ModelDescription
-from phiray.config.stages import STAGE_ADAPTER, AnyStageConfig
+from phiray.config.stages import AnyStageConfig
 from phiray.models.build import build_language_model
 from phiray.models.clip import ClipTower
 from phiray.models.litgpt_phi import LitgptPhi
@@ -60,6 +60,7 @@ def load_model(path: str | Path) -> LoadedModel:
 
     Raises:
         CheckpointError: 66 if there is none at `path`, 65 if a file does not match its hash.
+        ConfigError: if its settings are not those that this version of phiray knows.
     """
     checkpoint = read_checkpoint(Path(path))
     outline = _outline(checkpoint)
@@ -68,7 +69,9 @@ def load_model(path: str | Path) -> LoadedModel:
     return LoadedModel(
         model=model,
         tokenizer=outline.tokenizer,
-        config=STAGE_ADAPTER.validate_python(yaml.safe_load(checkpoint.texts[CONFIG_FILE])),
+        config=config_from_yaml(
+            checkpoint.texts[CONFIG_FILE], origin=str(checkpoint.path / CONFIG_FILE)
+        ),
         description=outline.description,
         state=checkpoint.state,
         ledger=json.loads(checkpoint.texts[LEDGER_FILE]),

@@ -7,6 +7,7 @@ import pytest
 from phiray.config.load import (
     MAX_FILE_BYTES,
     check_stage,
+    config_from_file,
     config_from_yaml,
     load_config,
 )
@@ -146,3 +147,23 @@ def test_check_stage_suggests() -> None:
 def test_config_from_yaml_reads_what_a_checkpoint_carries() -> None:
     config = config_from_yaml("stage: scratch\nrun: {name: a}\n", origin="config.yaml")
     assert config.run.name == "a"
+
+
+def test_config_from_file_names_file_and_line_of_a_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("stage: scratch\ntraining:\n  max_stepz: 3\n")
+    with pytest.raises(ConfigError, match=rf"^{file}:3: training\.max_stepz is not a setting"):
+        config_from_file(file)
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [(b"stage: scratch\nrun: \xff", r"config\.yaml:2: byte 20 is not UTF-8"), (b"", "is empty")],
+)
+def test_config_from_file_refuses_what_is_no_settings(
+    tmp_path: Path, content: bytes, match: str
+) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=match):
+        config_from_file(file)

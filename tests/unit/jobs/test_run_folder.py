@@ -93,6 +93,14 @@ def test_resume_lists_every_setting_that_differs(config: ScratchConfig) -> None:
     assert caught.value.exit_code == ExitCode.BAD_CONFIG
 
 
+def test_resume_refuses_settings_that_were_spoilt_by_hand(config: ScratchConfig) -> None:
+    stored = start(config) / "config.yaml"
+    stored.write_text(stored.read_text().replace("max_steps: 3", "max_steps: three"))
+    match = rf"^{stored}:\d+: training\.max_steps is \"three\"\. It must be a whole number"
+    with pytest.raises(ConfigError, match=match):
+        check_run_folder(config, resume=True)
+
+
 def test_resume_names_a_group_that_is_gone(config: ScratchConfig) -> None:
     start(config)
     assert config.model.moe == MOE

@@ -2,11 +2,11 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
 
+from phiray.config.load import config_from_yaml, load_config
 from phiray.config.model import ModelDescription
 from phiray.config.presets import preset
-from phiray.config.stages import STAGE_ADAPTER, STAGES
+from phiray.config.stages import STAGES, RunConfig
 from phiray.errors import DataError
 from phiray.stages.parts import (
     checkpoint_texts,
@@ -32,7 +32,15 @@ def test_merge_ledgers_sorts_numbers_before_names() -> None:
 @pytest.mark.parametrize("name", ["tiny", "phi-2"])
 def test_config_yaml_is_read_back_as_the_same_settings(name: str, stage: str) -> None:
     config = preset(name, stage)
-    assert STAGE_ADAPTER.validate_python(yaml.safe_load(config_yaml(config))) == config
+    assert config_from_yaml(config_yaml(config), origin="config.yaml") == config
+
+
+@pytest.mark.parametrize("name", ["1e5", "0o7", "1.5"])
+def test_config_yaml_is_what_the_command_line_reads(name: str, tmp_path: Path) -> None:
+    config = preset("tiny", "scratch").model_copy(update={"run": RunConfig(name=name)})
+    file = tmp_path / "config.yaml"
+    file.write_text(config_yaml(config))
+    assert load_config(str(file)) == config
 
 
 def test_checkpoint_texts_hold_settings_model_ledger_and_tokenizer(
@@ -40,7 +48,7 @@ def test_checkpoint_texts_hold_settings_model_ledger_and_tokenizer(
 ) -> None:
     config = scratch_config(world, scratch.run_dir.parent)
     texts = checkpoint_texts(config, scratch.parts)
-    assert STAGE_ADAPTER.validate_python(yaml.safe_load(texts["config.yaml"])) == config
+    assert config_from_yaml(texts["config.yaml"], origin="config.yaml") == config
     assert ModelDescription.model_validate_json(texts["model.json"]) == scratch.parts.description
     assert json.loads(texts["ledger.json"]) == scratch.parts.ledger
     assert Tokenizer(texts["tokenizer.json"]).fingerprint == scratch.parts.tokenizer.fingerprint

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,12 @@ import torch
 from torch import Tensor
 
 from phiray.batch import Batch
+from phiray.checkpoints.read import read_checkpoint
 from phiray.data.collate import collate_step
 from phiray.data.pixels import decode_table
-from phiray.errors import CheckpointError, ExitCode
+from phiray.errors import CheckpointError, ConfigError, ExitCode
 from phiray.models.interface import TokenModel
+from phiray.stages import restore
 from phiray.stages.parts import StageParts
 from phiray.stages.restore import load_model, read_outline
 from tests.stage_builders import STEPS, Trained, scratch_config, train
@@ -113,3 +116,13 @@ def test_altered_weights_are_refused(scratch: Trained, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="is broken") as caught:
         load_model(broken)
     assert caught.value.exit_code == ExitCode.BAD_DATA
+
+
+def test_settings_of_another_version_are_refused_by_file_and_line(
+    scratch: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = read_checkpoint(scratch.run_dir)
+    texts = {**checkpoint.texts, "config.yaml": "stage: scratch\nmodel:\n  colour: red\n"}
+    monkeypatch.setattr(restore, "read_checkpoint", lambda _: replace(checkpoint, texts=texts))
+    with pytest.raises(ConfigError, match=r"config\.yaml:3: model\.colour is not a setting"):
+        load_model(scratch.run_dir)

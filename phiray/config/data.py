@@ -78,6 +78,9 @@ class ImageDataConfig(Config):
     decode: Literal["auto", "worker", "tasks"] = "auto"
     """Where JPEGs are decoded: beside the trainer, or in Ray tasks. `auto` takes `tasks` only when
     workers hold GPUs. Both give the same rows."""
+    readers: int = Field(default=1, ge=1)
+    """Ray Data actors that read for each worker; each reserves half a CPU. With `decode: tasks`
+    each of them decodes as well: raise it where a GPU waits for images."""
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1)
     """Share (0..1) of rows that may be unusable before the run stops."""
 

@@ -31,8 +31,9 @@ CPUS_PER_READER = 0.5
 """What one reader reserves: a whole CPU beside a trainer starves two-core machines."""
 ROWS_PER_BLOCK = 128
 """Rows of one Ray Data block: about 20 MB of COCO JPEGs, and few enough for an early first step."""
-OBJECT_STORE_BYTES = 512 * 1024**2
-"""What one pipeline may hold in Ray's object store before it waits for the trainer."""
+STORE_FRACTION = 0.5
+"""Share (0..1) of Ray's object store that all pipelines of a run may fill before they wait for
+their trainers: Ray Data's own default, but it gives that much to each of them."""
 PREFETCH_STEPS = 2
 """Steps that Ray fetches to the worker ahead of use."""
 
@@ -52,6 +53,7 @@ def stream_steps(
     image_size: int | None,
     decode: Decode = "worker",
     num_readers: int = 1,
+    num_pipelines: int = 1,
     num_threads: int = 2,
 ) -> Iterator[StepInput]:
     """Give the same steps as `local.read_steps`, read by Ray actors.
@@ -63,6 +65,7 @@ def stream_steps(
         image_size: side of the images; None for text.
         decode: `worker` decodes in threads of this process, `tasks` in the readers.
         num_readers: actors of this rank, CPUS_PER_READER each.
+        num_pipelines: ranks, which all stream through one object store.
         num_threads: steps decoded or collated here at the same time.
     """
     num_steps, accumulation, micro = positions.shape
@@ -78,6 +81,7 @@ def stream_steps(
         positions.reshape(-1),
         decode=in_reader,
         num_readers=num_readers,
+        num_pipelines=num_pipelines,
         rows_per_step=accumulation * micro,
     )
     prepare = partial(
@@ -104,6 +108,7 @@ def _stream_tables(
     *,
     decode: DecodeRows | None,
     num_readers: int,
+    num_pipelines: int,
     rows_per_step: int,
 ) -> Iterator[pa.Table]:
     """Read rows in their order, one table per step."""
@@ -116,10 +121,11 @@ def _stream_tables(
         compute=ray.data.ActorPoolStrategy(size=num_readers),
         num_cpus=CPUS_PER_READER,
     )
+    limit = store_share(ray.cluster_resources()["object_store_memory"], num_pipelines=num_pipelines)
     dataset.context.enable_progress_bars = False
     dataset.context.execution_options = ExecutionOptions(
         preserve_order=True,
-        resource_limits=ExecutionResources.for_limits(object_store_memory=OBJECT_STORE_BYTES),
+        resource_limits=ExecutionResources.for_limits(object_store_memory=limit),
     )
     tables: Iterator[pa.Table] = iter(
         dataset.iter_batches(
@@ -127,6 +133,14 @@ def _stream_tables(
         )
     )
     return tables
+
+
+def store_share(store_bytes: float, *, num_pipelines: int) -> int:
+    """Return the bytes of Ray's object store that one of `num_pipelines` may hold.
+
+    However small it is, Ray Data lets an idle pipeline read its next block.
+    """
+    return int(STORE_FRACTION * store_bytes / num_pipelines)
 
 
 def index_blocks(row_ids: npt.NDArray[np.int64]) -> list[pa.Table]:

@@ -26,7 +26,7 @@ MANIFEST_FILE = "manifest.json"
 EXCLUDED_FILE = "excluded.jsonl"
 """Records that became no row. Those that did, and failed when they were read, are in the list of
 `training/quarantine.py`, which is cut back when a run goes on; this one is not."""
-_MAY_CHANGE = ("cluster",)
+_MAY_CHANGE = ("cluster", "data.decode", "data.readers")
 """Settings that a resumed run may change: they alter speed, not what is learnt."""
 
 
@@ -188,7 +188,7 @@ def _check_same_models(stored: dict[str, Any], models: dict[str, str], *, folder
 
 def _differences(old: object, new: object, path: str) -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
-        keys = [key for key in {**old, **new} if path or key not in _MAY_CHANGE]
+        keys = [key for key in {**old, **new} if f"{path}{key}" not in _MAY_CHANGE]
         return [
             line
             for key in keys

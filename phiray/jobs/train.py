@@ -32,7 +32,7 @@ from phiray.jobs.run_folder import (
     write_manifest,
 )
 from phiray.jobs.tail import shown_steps
-from phiray.jobs.worker import train_worker
+from phiray.jobs.worker import num_readers, train_worker
 from phiray.runtime import num_cores, ray_session
 from phiray.stages.parts import PreparedData
 from phiray.stages.pinned import identify_models, pin_models
@@ -85,7 +85,7 @@ def train_stage(config: AnyStageConfig, *, resume: bool, display: Display) -> Ru
     display.note(f"{run_dir.name}: starting {config.cluster.workers} worker(s), 10 to 40 s")
     max_steps = config.training.max_steps
     with (
-        ray_session(num_cpus=cpus_reserved(config.cluster)),
+        ray_session(num_cpus=cpus_reserved(config.cluster, readers=num_readers(config))),
         shown_steps(run_dir, display=display, max_steps=max_steps),
     ):
         try:
@@ -128,12 +128,12 @@ def check_workers(cluster: ClusterConfig) -> None:
         )
 
 
-def cpus_reserved(cluster: ClusterConfig) -> int:
-    """Return the logical CPUs that Ray must have, rounded up: workers, and a reader beside each.
+def cpus_reserved(cluster: ClusterConfig, *, readers: int = 1) -> int:
+    """Return the logical CPUs that Ray must have, rounded up: workers, and readers beside each.
 
     With less, a reader waits for its place for ever, and all workers for its rows.
     """
-    return math.ceil(cluster.workers * (CPUS_PER_WORKER + CPUS_PER_READER))
+    return math.ceil(cluster.workers * (CPUS_PER_WORKER + readers * CPUS_PER_READER))
 
 
 def threads_per_worker(config: AnyStageConfig) -> int:

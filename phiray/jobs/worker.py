@@ -38,6 +38,11 @@ _MAY_PASS = (RuntimeError, OSError, MemoryError)
 """What a lost peer, device or disk raises: Ray starts the workers again, from the checkpoint."""
 
 
+def num_readers(config: AnyStageConfig) -> int:
+    """Return the Ray Data actors that read for each worker; tokens need no more than one."""
+    return config.data.readers if isinstance(config.data, ImageDataConfig) else 1
+
+
 def train_worker(payload: WorkerPayload) -> dict[str, object]:
     """Train, and return the outcome as plain JSON.
 
@@ -120,6 +125,8 @@ def _steps(
         pad_id=parts.tokenizer.pad_id,
         image_size=parts.image_size,
         decode=resolve_decode(decode, use_gpu=config.cluster.use_gpu),
+        num_readers=num_readers(config),
+        num_pipelines=collective.world_size,
     )
 
 

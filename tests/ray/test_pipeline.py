@@ -66,6 +66,7 @@ def test_stream_steps_equals_read_steps(
             image_size=IMAGE_SIZE,
             decode=decode,
             num_readers=num_readers,
+            num_pipelines=2,
         )
     )
 

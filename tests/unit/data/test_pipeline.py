@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from phiray.data.pipeline import ROWS_PER_BLOCK, index_blocks, resolve_decode
+from phiray.data.pipeline import (
+    ROWS_PER_BLOCK,
+    STORE_FRACTION,
+    index_blocks,
+    resolve_decode,
+    store_share,
+)
 
 
 @pytest.mark.parametrize(
@@ -28,3 +34,13 @@ def test_index_blocks_keeps_every_row_once_and_in_order() -> None:
 
     assert [len(block) for block in blocks] == [ROWS_PER_BLOCK, ROWS_PER_BLOCK, 1]
     assert [i for block in blocks for i in block["row_id"].to_pylist()] == row_ids.tolist()
+
+
+@pytest.mark.parametrize("num_pipelines", [1, 3, 16])
+def test_store_share_of_all_pipelines_stays_within_the_store(num_pipelines: int) -> None:
+    store_bytes = 500.0 * 1024**2  # what Ray tells as a float
+
+    share = store_share(store_bytes, num_pipelines=num_pipelines)
+
+    assert share > 0
+    assert num_pipelines * share <= STORE_FRACTION * store_bytes < store_bytes

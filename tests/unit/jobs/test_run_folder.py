@@ -17,7 +17,7 @@ from phiray.jobs.run_folder import (
     write_manifest,
 )
 from phiray.stages.parts import PreparedData
-from tests.stage_builders import MOE, phi_config, scratch_config, training
+from tests.stage_builders import MOE, align_config, phi_config, scratch_config, training
 
 ROWS = PreparedData("f7", {"rows": 7})
 
@@ -112,6 +112,14 @@ def test_resume_may_change_the_cluster(config: ScratchConfig) -> None:
     folder = start(config)
     other = config.model_copy(update={"cluster": ClusterConfig(workers=2, cpus_per_worker=1)})
     assert check_run_folder(other, resume=True) == folder
+
+
+def test_resume_may_change_how_images_are_read(tmp_path: Path) -> None:
+    config = align_config(tmp_path, tmp_path, clip=tmp_path, language_model=tmp_path)
+    create_run_folder(config)
+    data = config.data.model_copy(update={"readers": 4, "decode": "tasks"})
+    other = config.model_copy(update={"data": data})
+    assert check_run_folder(other, resume=True) == run_folder(config)
 
 
 def test_manifest_says_what_the_run_is_made_of(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 import json
 import subprocess
 import sys
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from phiray.jobs.train import (
 from phiray.runtime import num_cores
 from phiray.stages.parts import PreparedData
 from phiray.training.metrics_log import METRICS_NAME
-from tests.stage_builders import scratch_config
+from tests.stage_builders import align_config, scratch_config
 
 SUMMARY = RunSummary("scratch", "scratch", 3, 372, 5.5, {"loop_seconds": 1.5})
 
@@ -76,6 +76,32 @@ def test_workers_with_gpus_are_counted_against_gpus_not_cores(
 @pytest.mark.parametrize(("workers", "cpus"), [(1, 2), (2, 3), (3, 5), (4, 6)])
 def test_each_worker_has_room_for_its_reader(workers: int, cpus: int) -> None:
     assert cpus_reserved(ClusterConfig(workers=workers)) == cpus
+
+
+@pytest.mark.parametrize(("workers", "readers", "cpus"), [(1, 2, 2), (1, 3, 3), (2, 3, 5)])
+def test_each_worker_has_room_for_all_its_readers(workers: int, readers: int, cpus: int) -> None:
+    assert cpus_reserved(ClusterConfig(workers=workers), readers=readers) == cpus
+
+
+@pytest.mark.usefixtures("stopped")
+def test_ray_gets_the_cpus_of_the_readers_that_are_set(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def session(*, num_cpus: int) -> AbstractContextManager[None]:
+        asked.append(num_cpus)
+        return nullcontext()
+
+    monkeypatch.setattr(job, "ray_session", session)
+    monkeypatch.setattr(job, "prepare_stage", lambda *_, **__: PreparedData("f", {}))
+    monkeypatch.setattr(job, "pin_models", lambda config: config)
+    nowhere = tmp_path / "nowhere"
+    config = align_config(world, tmp_path / "runs", clip=nowhere, language_model=nowhere)
+    data = config.data.model_copy(update={"readers": 7})
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
+        train_stage(config.model_copy(update={"data": data}), resume=False, display=SilentDisplay())
+    assert asked == [5]  # one worker, and seven readers of half a CPU
 
 
 def test_threads_share_the_cores_unless_set(world: Path, tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from phiray.errors import ExitCode
 from phiray.jobs import worker
 from phiray.jobs.payload import WorkerPayload
 from phiray.jobs.run_folder import run_folder
-from phiray.jobs.worker import train_worker
+from phiray.jobs.worker import num_readers, train_worker
 from phiray.stages.restore import load_model
 from phiray.training.metrics_log import read_metrics
-from tests.stage_builders import scratch_config, training
+from tests.stage_builders import instruct_config, scratch_config, training
 
 
 class Session:
@@ -26,6 +26,7 @@ class Session:
     def __init__(self) -> None:
         self.reports: list[tuple[int, str]] = []
         self.stop_after: int | None = None
+        self.asked: dict[str, object] = {}
 
     def report(self, metrics: dict[str, float], **options: object) -> None:
         self.reports.append((int(metrics["step"]), str(options["checkpoint_dir_name"])))
@@ -33,7 +34,8 @@ class Session:
             raise KeyboardInterrupt("killed")  # no error of phiray's
 
     def stream_steps(self, *arguments: object, **options: object) -> Iterator[StepInput]:
-        del options["decode"]  # where it runs is Ray's matter
+        for name in ("decode", "num_readers", "num_pipelines"):  # how it runs is Ray's matter
+            self.asked[name] = options.pop(name)
         read: Callable[..., Iterator[StepInput]] = read_steps
         return read(*arguments, **options)
 
@@ -72,6 +74,7 @@ def test_worker_trains_to_the_last_step_and_answers_in_json(
     assert (run["steps"], run["is_finished"]) == (3, True)
     assert session.reports == [(3, "step-00000003")]
     assert load_model(run_folder(config)).state["step"] == 3
+    assert session.asked == {"decode": "worker", "num_readers": 1, "num_pipelines": 1}
 
 
 def test_worker_goes_on_from_the_newest_checkpoint_bit_for_bit(
@@ -141,3 +144,10 @@ def test_lost_peer_is_no_fault(
     with pytest.raises(RuntimeError, match="closed by peer"):
         train_worker(payload(config))
     assert not (run_folder(config) / "fault.json").exists()
+
+
+def test_readers_are_those_of_the_settings(tmp_path: Path) -> None:
+    config = instruct_config(tmp_path, tmp_path, checkpoint=tmp_path)
+    data = config.data.model_copy(update={"readers": 3})
+    assert num_readers(config) == 1
+    assert num_readers(config.model_copy(update={"data": data})) == 3

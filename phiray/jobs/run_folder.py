@@ -89,6 +89,9 @@ def run_folder(config: AnyStageConfig) -> Path:
 def write_manifest(folder: Path, *, data: PreparedData, models: dict[str, str], seed: int) -> None:
     """Write what the run is made of: versions, commit, seed, data, and the models it starts from.
 
+    The record of the first start stays. Where a resumed run goes on with another version or commit,
+    those are added to the list `resumed_with`.
+
     Args:
         folder: of the run.
         data: what its rows are.
@@ -105,15 +108,34 @@ def write_manifest(folder: Path, *, data: PreparedData, models: dict[str, str], 
         stored = json.loads(path.read_text())
         _check_same_data(stored, data, folder=folder)
         _check_same_models(stored, models, folder=folder)
+        _add_resumption(path, stored)
+        return
     record = {
-        "versions": package_versions(),
-        "python": platform.python_version(),
-        "commit": source_commit(),
+        **_software(),
         "seed": seed,
         "data": {"fingerprint": data.fingerprint, "counts": data.counts},
         "models": models,
     }
     write_json(path, record)
+
+
+def _software() -> dict[str, object]:
+    """Return what runs: versions and commit."""
+    return {
+        "versions": package_versions(),
+        "python": platform.python_version(),
+        "commit": source_commit(),
+    }
+
+
+# Any: JSON of an own file.
+def _add_resumption(path: Path, stored: dict[str, Any]) -> None:
+    """Add what runs now to the record, unless it is what ran last."""
+    now = _software()
+    resumptions = stored.get("resumed_with", [])
+    last = resumptions[-1] if resumptions else {key: stored[key] for key in now}
+    if now != last:
+        write_json(path, {**stored, "resumed_with": [*resumptions, now]})
 
 
 def write_excluded(folder: Path, excluded: Sequence[Excluded]) -> Path:

@@ -7,6 +7,7 @@ from phiray.config.stages import ScratchConfig
 from phiray.config.training import ClusterConfig
 from phiray.data.annotations import Excluded
 from phiray.errors import CheckpointError, ConfigError, DataError, ExitCode
+from phiray.jobs import run_folder as run_folder_module
 from phiray.jobs.run_folder import (
     check_run_folder,
     create_run_folder,
@@ -159,3 +160,23 @@ def test_excluded_records_are_listed_once_for_a_run(tmp_path: Path) -> None:
     before = path.stat()
     assert write_excluded(tmp_path, found) == path
     assert path.stat() == before
+
+
+def test_manifest_keeps_its_first_start_and_lists_resumptions_that_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for commit in ("first", "first", "second", "second", "first"):
+        monkeypatch.setattr(run_folder_module, "source_commit", lambda commit=commit: commit)
+        write_manifest(tmp_path, data=ROWS, models={}, seed=3)
+    record = json.loads((tmp_path / "manifest.json").read_text())
+    assert (record["commit"], record["seed"]) == ("first", 3)
+    assert [item["commit"] for item in record["resumed_with"]] == ["second", "first"]
+    assert record["resumed_with"][0]["versions"] == package_versions()
+    assert set(record["resumed_with"][0]) == {"versions", "python", "commit"}
+
+
+def test_manifest_of_a_run_that_went_on_unchanged_stays_as_it_is(tmp_path: Path) -> None:
+    write_manifest(tmp_path, data=ROWS, models={}, seed=3)
+    before = (tmp_path / "manifest.json").read_bytes()
+    write_manifest(tmp_path, data=ROWS, models={}, seed=3)
+    assert (tmp_path / "manifest.json").read_bytes() == before

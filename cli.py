@@ -4,7 +4,6 @@ Source: exit codes follow BSD sysexits.h (`phiray/errors.py`).
 Limits: every import of weight is inside the command that needs it, so that `--help` stays fast.
 """
 
-import errno
 import json
 import signal
 import sys
@@ -15,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from phiray.errors import ConfigError, ExitCode, PhirayError
+from phiray.errors import ConfigError, ExitCode, PhirayError, exit_code_of
 
 SUITES = ("lm", "caption", "instruct")
 
@@ -322,23 +321,11 @@ def main() -> None:
         _fail(f"{error.filename or 'A file'}: {error.strerror}. {_MENDS[code]}", code)
 
 
-_CODES = {
-    errno.ENOSPC: ExitCode.IO,
-    errno.EDQUOT: ExitCode.IO,
-    errno.EROFS: ExitCode.CANNOT_CREATE,
-    errno.EACCES: ExitCode.PERMISSION,
-    errno.EPERM: ExitCode.PERMISSION,
-}
 _MENDS = {
-    ExitCode.IO: "Free some space and run the same command again; what was committed is safe.",
+    ExitCode.IO: "Free some space, or mend the disk, and run it again; what was committed is safe.",
     ExitCode.CANNOT_CREATE: "Name a folder on a disk that can be written.",
     ExitCode.PERMISSION: "Change its permissions, or name a place that is yours.",
 }
-
-
-def exit_code_of(error: OSError) -> ExitCode | None:
-    """Return the exit code of a fault of the machine that a user can mend; none for a bug."""
-    return _CODES.get(error.errno) if error.errno is not None else None
 
 
 def _fail(message: str, code: ExitCode) -> NoReturn:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from phiray.errors import DataError, ExitCode
+from phiray.errors import DataError, ExitCode, exit_code_of
 from phiray.evals.collect import EvaluatedRun, collect_runs
 from phiray.evals.compare import compare_all, comparisons_to_json, merge_arms
 from phiray.evals.report_markdown import render_markdown
@@ -73,7 +73,7 @@ def write_report(
         raise DataError(
             f"{out} cannot be written: {error.strerror}. It must be in a folder that you can "
             "write. Name another file with --out.",
-            exit_code=ExitCode.CANNOT_CREATE,
+            exit_code=exit_code_of(error) or ExitCode.CANNOT_CREATE,
         ) from error
     return report
 

@@ -15,7 +15,7 @@ from phiray.checkpoints.files import write_json
 from phiray.config.demo import demo_configs, find_tokenizer
 from phiray.config.stages import AlignConfig, AnyStageConfig
 from phiray.config.training import ClusterConfig
-from phiray.errors import CheckpointError, DataError, ExitCode
+from phiray.errors import CheckpointError, DataError, ExitCode, exit_code_of
 from phiray.evals.report import write_report
 from phiray.evals.run import evaluate_checkpoint
 from phiray.jobs.display import Display
@@ -134,9 +134,9 @@ def _open_folder(out: Path, identity: dict[str, object]) -> None:
         write_json(marker, {**identity, "finished": False})
     except OSError as error:
         raise CheckpointError(
-            f"{out} cannot be made: {error.strerror}. It must be a folder that you can write. "
-            "Name another one with --out.",
-            exit_code=ExitCode.CANNOT_CREATE,
+            f"{out} cannot be made: {error.strerror}. It must be a folder that you can write, "
+            "with room on its disk. Make both, or name another one with --out.",
+            exit_code=exit_code_of(error) or ExitCode.CANNOT_CREATE,
         ) from error
 
 

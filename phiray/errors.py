@@ -1,9 +1,10 @@
 """The errors that a user can mend, each with the exit code of its kind.
 
-Source: exit codes follow BSD sysexits.h.
+Source: exit codes follow BSD sysexits.h; POSIX errno for what a machine refuses.
 Limits: a fault of phiray itself is any other exception; it keeps its traceback and exits with 1.
 """
 
+import errno
 from enum import IntEnum
 
 
@@ -23,6 +24,22 @@ class ExitCode(IntEnum):
     BAD_CONFIG = 78
     INTERRUPTED = 130
     TERMINATED = 143
+
+
+FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Numbers of an OSError that room on the disk, or in the user's share of it, would mend."""
+_OS_EXIT_CODES = {
+    **dict.fromkeys(FULL_DISK, ExitCode.IO),
+    errno.EIO: ExitCode.IO,
+    errno.EROFS: ExitCode.CANNOT_CREATE,
+    errno.EACCES: ExitCode.PERMISSION,
+    errno.EPERM: ExitCode.PERMISSION,
+}
+
+
+def exit_code_of(error: OSError) -> ExitCode | None:
+    """Return the exit code of a fault of the machine that a user can mend; none for any other."""
+    return _OS_EXIT_CODES.get(error.errno) if error.errno is not None else None
 
 
 class PhirayError(Exception):

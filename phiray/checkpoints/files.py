@@ -5,7 +5,6 @@ folder follows the commit protocol of ALICE (Pillai et al., OSDI 2014).
 Limits: local and NFS-like file systems; object stores have no rename.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -16,10 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from phiray.errors import CheckpointError, ExitCode
+from phiray.errors import FULL_DISK, CheckpointError, ExitCode, exit_code_of
 
-_FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
 _FULL_DISK_TEXTS = ("os error 28", "os error 122", "os error 27")
 """How safetensors words ENOSPC, EDQUOT and EFBIG: its errors carry no number."""
 
@@ -84,17 +81,18 @@ def error_from_write(error: OSError | SafetensorError, *, what: str, path: Path)
     """Explain a failed write, with the exit code of its cause."""
     number = error.errno if isinstance(error, OSError) else None
     text = str(error)
-    if number in _FULL_DISK or any(mark in text for mark in _FULL_DISK_TEXTS):
+    if number in FULL_DISK or any(mark in text for mark in _FULL_DISK_TEXTS):
         return CheckpointError(
             f"{what} could not be written to {path}: no space is left ({text}). What was committed "
             "before is intact. Free some space, then start again with --resume.",
             exit_code=ExitCode.IO,
         )
-    if number in _NO_ACCESS:
+    code = exit_code_of(error) if isinstance(error, OSError) else None
+    if code in (ExitCode.PERMISSION, ExitCode.CANNOT_CREATE):
         return CheckpointError(
             f"{what} could not be written to {path}: {text}. The folder must be writable for this "
             "user. Change its rights, or choose another one with --set run.output_dir=DIR.",
-            exit_code=ExitCode.PERMISSION,
+            exit_code=code,
         )
     return CheckpointError(
         f"{what} could not be written to {path}: {text}. What was committed before is intact. "

@@ -12,15 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from phiray.errors import DataError, ExitCode
+from phiray.errors import DataError, ExitCode, exit_code_of
 
-_EXIT_CODES = {
-    errno.ENOSPC: ExitCode.IO,
-    errno.EDQUOT: ExitCode.IO,
-    errno.EIO: ExitCode.IO,
-    errno.EACCES: ExitCode.PERMISSION,
-    errno.EPERM: ExitCode.PERMISSION,
-}
 _ALREADY_THERE = (errno.EEXIST, errno.ENOTEMPTY)
 
 
@@ -74,5 +67,5 @@ def _cannot_write(folder: Path, error: OSError, *, setting: str) -> DataError:
     return DataError(
         f"{folder} cannot be written: {error.strerror}. Expected room and the right to write in "
         f"{folder.parent}. Make both, or set {setting} to another folder.",
-        exit_code=_EXIT_CODES.get(error.errno or 0, ExitCode.CANNOT_CREATE),
+        exit_code=exit_code_of(error) or ExitCode.CANNOT_CREATE,
     )

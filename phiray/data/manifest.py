@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from phiray.errors import DataError, ExitCode
+from phiray.errors import DataError, ExitCode, exit_code_of
 from phiray.types import Progress
 
 Setting = str | int | float | None
@@ -122,4 +122,4 @@ def file_entries(
 def _exit_code(error: OSError) -> ExitCode:
     if isinstance(error, FileNotFoundError):
         return ExitCode.MISSING_INPUT
-    return ExitCode.PERMISSION if isinstance(error, PermissionError) else ExitCode.IO
+    return exit_code_of(error) or ExitCode.IO

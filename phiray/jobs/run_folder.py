@@ -18,7 +18,7 @@ from phiray.checkpoints.files import error_from_write, write_json, write_text
 from phiray.config.load import config_from_file
 from phiray.config.stages import AnyStageConfig
 from phiray.data.annotations import Excluded
-from phiray.errors import CheckpointError, ConfigError, DataError, ExitCode
+from phiray.errors import CheckpointError, ConfigError, DataError, ExitCode, exit_code_of
 from phiray.stages.parts import CONFIG_FILE, PreparedData, config_yaml
 
 _PACKAGES = ("phiray", "torch", "ray", "transformers", "litgpt", "open_clip_torch", "numpy")
@@ -63,7 +63,7 @@ def create_run_folder(config: AnyStageConfig) -> None:
     """Make the folder with its settings in it at once: without them it could not be resumed.
 
     Raises:
-        CheckpointError: 73 if it cannot be made.
+        CheckpointError: if it cannot be made: disk full (74), forbidden (77), else 73.
     """
     folder = run_folder(config)
     try:
@@ -75,9 +75,9 @@ def create_run_folder(config: AnyStageConfig) -> None:
             fresh.rename(folder)
     except OSError as error:
         raise CheckpointError(
-            f"{folder} cannot be made: {error.strerror}. It must be a folder that you can write. "
-            "Change run.output_dir.",
-            exit_code=ExitCode.CANNOT_CREATE,
+            f"{folder} cannot be made: {error.strerror}. It must be a folder that you can write, "
+            "with room on its disk. Make both, or change run.output_dir.",
+            exit_code=exit_code_of(error) or ExitCode.CANNOT_CREATE,
         ) from error
 
 

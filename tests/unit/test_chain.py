@@ -1,3 +1,4 @@
+import errno
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -174,6 +175,18 @@ def test_a_file_in_the_way_is_refused(tmp_path: Path, parts: Parts) -> None:
         demo(out)
     assert caught.value.exit_code == ExitCode.CANNOT_CREATE
     assert out.read_text() == "a file"
+
+
+def test_a_full_disk_is_told_from_a_folder_in_the_way(
+    tmp_path: Path, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(chain, "write_json", refuse)
+    with pytest.raises(CheckpointError, match="cannot be made: No space left") as caught:
+        demo(tmp_path / "out")
+    assert caught.value.exit_code == ExitCode.IO
 
 
 def test_missing_real_data_is_missing_input(tmp_path: Path, parts: Parts) -> None:

@@ -1,3 +1,4 @@
+import errno
 import json
 
 import pytest
@@ -11,6 +12,7 @@ from phiray.errors import (
     PhirayError,
     ShapeError,
     error_from_payload,
+    exit_code_of,
     payload_from_error,
 )
 
@@ -35,3 +37,22 @@ def test_error_keeps_message_and_code_across_json() -> None:
     error = DataError("file is missing", exit_code=ExitCode.MISSING_INPUT)
     again = error_from_payload(json.loads(json.dumps(payload_from_error(error))))
     assert (str(again), again.exit_code) == ("file is missing", ExitCode.MISSING_INPUT)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (errno.ENOSPC, 74),
+        (errno.EDQUOT, 74),
+        (errno.EFBIG, 74),
+        (errno.EIO, 74),
+        (errno.EROFS, 73),
+        (errno.EACCES, 77),
+        (errno.EPERM, 77),
+        (errno.ENOENT, None),
+        (None, None),
+    ],
+)
+def test_what_a_machine_refuses_has_an_exit_code(number: int | None, code: int | None) -> None:
+    error = OSError("broken") if number is None else OSError(number, "why")
+    assert exit_code_of(error) == code

@@ -56,6 +56,7 @@ def test_hash_file_is_sha256_of_the_bytes(tmp_path: Path) -> None:
         (OSError(errno.ENOSPC, "No space left on device"), ExitCode.IO),
         (SafetensorError("I/O error: No space left on device (os error 28)"), ExitCode.IO),
         (OSError(errno.EACCES, "Permission denied"), ExitCode.PERMISSION),
+        (OSError(errno.EROFS, "Read-only file system"), ExitCode.CANNOT_CREATE),
         (OSError(errno.EIO, "Input/output error"), ExitCode.IO),
     ],
 )

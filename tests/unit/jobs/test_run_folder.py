@@ -1,3 +1,4 @@
+import errno
 import json
 from pathlib import Path
 
@@ -68,9 +69,24 @@ def test_file_in_the_way_is_refused(config: ScratchConfig) -> None:
     assert folder.read_text() == "a file"
 
 
+@pytest.mark.parametrize(
+    ("number", "code"), [(errno.ENOSPC, 74), (errno.EACCES, 77), (errno.EROFS, 73)]
+)
+def test_folder_that_cannot_be_made_tells_the_exit_code_of_its_cause(
+    config: ScratchConfig, number: int, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, "why")
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    with pytest.raises(CheckpointError, match="scratch cannot be made: why") as caught:
+        create_run_folder(config)
+    assert caught.value.exit_code == code
+
+
 def test_file_in_place_of_the_output_folder_is_refused(config: ScratchConfig) -> None:
     Path(config.run.output_dir).write_text("a file")
-    with pytest.raises(CheckpointError, match=r"Change run\.output_dir") as caught:
+    with pytest.raises(CheckpointError, match=r"change run\.output_dir") as caught:
         start(config)
     assert caught.value.exit_code == ExitCode.CANNOT_CREATE
 

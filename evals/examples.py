@@ -192,7 +192,6 @@ def _conversations(data: EvalData) -> list[Conversation]:
         num_patches=data.num_patches,
         seed=data.seed,
         part="heldout",
-        system=data.config.system_prompt,
         progress=data.progress,
     ).examples
 

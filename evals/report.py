@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from phiray.checkpoints.files import write_json
 from phiray.errors import DataError, ExitCode, exit_code_of
 from phiray.evals.collect import EvaluatedRun, collect_runs
 from phiray.evals.compare import compare_all, comparisons_to_json, merge_arms
 from phiray.evals.report_markdown import render_markdown
 from phiray.evals.report_page import ReportContent, render_page
-from phiray.evals.results import arms_to_json, write_json
+from phiray.evals.results import arms_to_json
 
 SCHEMA = "phiray.report/1"
 

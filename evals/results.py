@@ -6,13 +6,14 @@ Limits: strict JSON; a value that is not finite is refused, never written.
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from phiray.checkpoints.files import write_json
 from phiray.errors import DataError, ExitCode
 
 RESULT_FILE = "result.json"
@@ -98,12 +99,6 @@ def arms_to_json(arms: Arms) -> dict[str, dict[str, dict[str, object]]]:
         arm: {name: metric_to_json(metric) for name, metric in metrics.items()}
         for arm, metrics in arms.items()
     }
-
-
-def write_json(path: Path, payload: Mapping[str, object]) -> None:
-    """Write strict JSON with sorted keys, so that equal content gives equal bytes."""
-    text = json.dumps(payload, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
 
 
 def write_result(folder: Path, result: SuiteResult, samples: Iterable[Sample]) -> None:

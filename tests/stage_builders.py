@@ -20,7 +20,6 @@ from phiray.config.stages import (
     ScratchConfig,
 )
 from phiray.config.training import TrainingConfig
-from phiray.data.local import read_steps
 from phiray.data.order import OrderSettings, rank_positions
 from phiray.jobs.run_folder import run_folder
 from phiray.stages.parts import StageParts, checkpoint_texts
@@ -31,6 +30,7 @@ from phiray.training.run_files import open_run, resume
 from phiray.training.state import build_state
 from phiray.world.build import build_world
 from phiray.world.settings import WorldConfig
+from tests.step_reader import read_steps
 
 STEPS = 3
 BATCH = 4

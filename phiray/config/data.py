@@ -11,6 +11,12 @@ from pydantic import Field, model_validator
 
 from phiray.config.base import Config
 
+LLAVA_SYSTEM = (
+    "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
+    "helpful, detailed, and polite answers to the user's questions."
+)
+"""The system sentence of LLaVA v1 (llava/conversation.py)."""
+
 
 class SplitConfig(Config):
     """Which part of the data is held out. The same function serves every stage and evaluation."""
@@ -66,10 +72,7 @@ class ImageDataConfig(Config):
     """Folder with a `tokenizer.json`, below `root` unless absolute."""
     max_length: int = Field(default=128, ge=8)
     """Longest row in tokens, image positions included. Longer rows lose whole turns, not an EOS."""
-    system_prompt: str = (
-        "A chat between a curious user and an artificial intelligence assistant. The assistant "
-        "gives helpful, detailed, and polite answers to the user's questions."
-    )
+    system_prompt: str = LLAVA_SYSTEM
     """Sentence in front of a conversation (LLaVA-1.5's and its Phi-2 peers'); may be empty."""
     max_images: int | None = Field(default=None, ge=1)
     """Use at most this many training images, chosen by the seed; none means all."""

@@ -7,7 +7,7 @@ Limits: on real samples what must fit the data differs: vocabulary, split share,
 from pathlib import Path
 
 from phiray.config.data import ImageDataConfig, SplitConfig, TextDataConfig
-from phiray.config.model import VisionConfig
+from phiray.config.model import VisionConfig, rounded_vocab_size
 from phiray.config.presets import preset
 from phiray.config.stages import (
     AlignConfig,
@@ -26,7 +26,6 @@ _REAL_TRAIN_TOKENS = 2_000_000
 """Far more than the steps of the demo read; the whole of the books would only cost time."""
 _REAL_STEPS_DIVISOR = 4
 """A step over 50,000 ids takes ten times as long as one over the built-in world's thousand."""
-_VOCABULARY_STEP = 64
 
 
 def demo_configs(
@@ -81,7 +80,7 @@ class _Place:
         self, out: Path, data: Path | None, *, vocab_size: int, seed: int, workers: int
     ) -> None:
         self._out, self._data = out, data
-        self._vocab_size = -(-vocab_size // _VOCABULARY_STEP) * _VOCABULARY_STEP
+        self._vocab_size = rounded_vocab_size(vocab_size)
         self._seed = seed
         self._cluster = ClusterConfig(workers=workers)
 

@@ -1,6 +1,6 @@
 """Walk the schema of settings: which groups a field may hold, its range, its choices.
 
-Source: pydantic 2 (`FieldInfo`), `annotated_types` for the bounds.
+Source: pydantic 2 (`FieldInfo`; in its metadata a bound has the name that `Field` gives it).
 Limits: knows the forms that phiray's settings use: scalars, lists of scalars, groups, optional
 groups, and unions of groups told apart by `kind`.
 """
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from types import UnionType
 from typing import Annotated, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
 from phiray.config.base import Config
@@ -18,6 +17,7 @@ from phiray.config.base import Config
 TAG = "kind"
 """The field that tells the members of a union apart."""
 
+_BOUNDS = {"ge": "of at least", "gt": "above", "le": "at most", "lt": "below"}
 _KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 
@@ -100,16 +100,10 @@ def _either(words: Sequence[str]) -> str:
 
 
 def _bound(item: object) -> str:
-    match item:
-        case Ge(ge=limit):
-            return f"of at least {limit}"
-        case Gt(gt=limit):
-            return f"above {limit}"
-        case Le(le=limit):
-            return f"at most {limit}"
-        case Lt(lt=limit):
-            return f"below {limit}"
-    return ""
+    found = (
+        f"{words} {getattr(item, name)}" for name, words in _BOUNDS.items() if hasattr(item, name)
+    )
+    return next(found, "")
 
 
 def _members(field: FieldInfo) -> tuple[object, ...]:

@@ -10,6 +10,14 @@ from pydantic import Field, JsonValue, model_validator
 
 from phiray.config.base import Config
 
+_VOCABULARY_STEP = 64
+"""Matrix products like row counts that it divides."""
+
+
+def rounded_vocab_size(num_ids: int) -> int:
+    """Return the rows that a model of its own should have for a tokenizer of `num_ids`."""
+    return -(-num_ids // _VOCABULARY_STEP) * _VOCABULARY_STEP
+
 
 class MoeConfig(Config):
     """A sparse mixture of experts after the MLP of each block: `m + moe(m)`."""

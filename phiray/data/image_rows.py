@@ -23,7 +23,7 @@ from phiray.data.rows import FILLER, Row, bad_row, table_from_rows
 from phiray.data.split import image_key, is_heldout
 from phiray.errors import DataError
 from phiray.images.paths import MAX_BYTES, ImageFolder
-from phiray.text.prompts import LLAVA_SYSTEM, TokenRow, caption_row, conversation_row
+from phiray.text.prompts import TokenRow, caption_row, conversation_row
 from phiray.text.tokenizer import Tokenizer
 from phiray.types import FILLER_ROW, Progress
 
@@ -76,7 +76,7 @@ class CaptionRows:
         )
         self.tokenizer = Tokenizer.load(root / config.tokenizer)
         self.excluded = found.excluded
-        self.max_tokens = config.max_length
+        self._max_length = config.max_length
         self._num_patches = num_patches
         self._rows = [
             (image_index, caption_index)
@@ -90,7 +90,7 @@ class CaptionRows:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of settings, captions and sizes of images; see `fingerprint_of` for its limits."""
-        settings = ["caption", str(self._num_patches), str(self.max_tokens)]
+        settings = ["caption", str(self._num_patches), str(self._max_length)]
         texts = [f"{image.image_id}:{text}" for image in self.examples for text in image.captions]
         return fingerprint_of(settings, texts, tokenizer=self.tokenizer, examples=self.examples)
 
@@ -103,8 +103,8 @@ class CaptionRows:
         image = self.examples[image_index]
         caption = image.captions[caption_index]
         row = caption_row(self.tokenizer, caption, num_patches=self._num_patches)
-        if len(row.input_ids) > self.max_tokens:
-            detail = f"image {image.image_id}: {len(row.input_ids)} tokens, over {self.max_tokens}"
+        if len(row.input_ids) > self._max_length:
+            detail = f"image {image.image_id}: {len(row.input_ids)} tokens, over {self._max_length}"
             return bad_row(row_id, reason="too long", detail=detail)
         return row_with_image(row_id, row, path=image.path)
 
@@ -119,7 +119,6 @@ class ConversationRows:
         num_patches: int,
         seed: int,
         part: Part = "train",
-        system: str = LLAVA_SYSTEM,
         progress: Progress | None = None,
     ) -> None:
         """Read the conversation files and find the images.
@@ -136,8 +135,8 @@ class ConversationRows:
         self.examples: list[Conversation] = select_part(found.rows, config, part=part, seed=seed)
         self.tokenizer = Tokenizer.load(root / config.tokenizer)
         self.excluded = found.excluded
-        self.max_tokens = config.max_length
-        self.system = system
+        self._max_length = config.max_length
+        self._system = config.system_prompt
         self._num_patches = num_patches
         self.num_rows = len(self.examples)
         self.image_ids = sorted({row.image_id for row in self.examples})
@@ -146,7 +145,7 @@ class ConversationRows:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of settings, turns and sizes of images; see `fingerprint_of` for its limits."""
-        settings = ["conversation", str(self._num_patches), str(self.max_tokens), self.system]
+        settings = ["conversation", str(self._num_patches), str(self._max_length), self._system]
         texts = [f"{row.image_id}:{row.turns!r}" for row in self.examples]
         return fingerprint_of(settings, texts, tokenizer=self.tokenizer, examples=self.examples)
 
@@ -161,8 +160,8 @@ class ConversationRows:
                 self.tokenizer,
                 example.turns,
                 num_patches=self._num_patches,
-                max_length=self.max_tokens,
-                system=self.system,
+                max_length=self._max_length,
+                system=self._system,
             )
         except DataError as error:
             detail = f"image {example.image_id}: {error.message}"

@@ -31,7 +31,7 @@ class DataManifest:
     """All that a data set depends on, and what came out of it."""
 
     name: str
-    """Data set: `gutenberg`, `redpajama`, `captions` or `conversations`."""
+    """Data set: `gutenberg` or `redpajama`."""
     files: tuple[FileEntry, ...]
     """What was read."""
     tokenizer: str
@@ -39,7 +39,7 @@ class DataManifest:
     settings: Mapping[str, Setting]
     """Split, lengths and limits: all else that the rows depend on."""
     counts: Mapping[str, int] = field(default_factory=dict)
-    """What came out: rows, tokens, documents or images used and held out."""
+    """What came out: rows, tokens, documents used and held out."""
     bad_counts: Mapping[str, int] = field(default_factory=dict)
     """What could not be used, by reason."""
     outputs: tuple[FileEntry, ...] = ()

@@ -47,17 +47,6 @@ def steps_per_epoch(settings: OrderSettings) -> int:
     return -(-settings.num_rows // settings.global_batch_size)
 
 
-def step_rows(settings: OrderSettings, *, step: int) -> npt.NDArray[np.int64]:
-    """Give the row ids of one global step, in their order.
-
-    Returns:
-        (rows,) int64: `global_batch_size` of them, or fewer at the end of an epoch.
-    """
-    epoch, step_in_epoch = divmod(step, steps_per_epoch(settings))
-    order = epoch_order(settings.seed, epoch, num_rows=settings.num_rows)
-    return _slice_of_step(order, settings=settings, step_in_epoch=step_in_epoch)
-
-
 def rank_positions(
     settings: OrderSettings,
     *,
@@ -90,17 +79,11 @@ def rank_positions(
         if step_epoch != epoch:
             epoch = step_epoch
             order = epoch_order(settings.seed, epoch, num_rows=settings.num_rows)
-        rows = _slice_of_step(order, settings=settings, step_in_epoch=step_in_epoch)
+        first = step_in_epoch * settings.global_batch_size
+        rows = order[first : first + settings.global_batch_size]  # (rows,)
         steps[index, : len(rows)] = rows
     shares = steps.reshape(num_steps, micro, accumulation, world)
     return np.ascontiguousarray(shares[..., rank].swapaxes(1, 2))  # (steps, accumulation, micro)
-
-
-def _slice_of_step(
-    order: npt.NDArray[np.int64], *, settings: OrderSettings, step_in_epoch: int
-) -> npt.NDArray[np.int64]:
-    first = step_in_epoch * settings.global_batch_size
-    return order[first : first + settings.global_batch_size]
 
 
 def _check_shares(*, rank: int, world: int, accumulation: int) -> None:

@@ -56,7 +56,7 @@ def stream_steps(
     num_pipelines: int = 1,
     num_threads: int = 2,
 ) -> Iterator[StepInput]:
-    """Give the same steps as `local.read_steps`, read by Ray actors.
+    """Give the steps that these positions name, read by Ray actors.
 
     Args:
         source: the data set; it travels to the readers once.

@@ -37,11 +37,6 @@ class RowSource(Protocol):
         ...
 
     @property
-    def max_tokens(self) -> int:
-        """Length of the longest row."""
-        ...
-
-    @property
     def fingerprint(self) -> str:
         """Hash of all that the rows depend on, but of an image only its size in bytes.
 

@@ -47,11 +47,6 @@ class TextRows:
         """How many rows there are."""
         return self.packing.num_rows
 
-    @property
-    def max_tokens(self) -> int:
-        """Length of the longest row."""
-        return min(self.packing.sequence_length, self.packing.num_tokens)
-
     def read(self, row_ids: npt.NDArray[np.int64]) -> pa.Table:
         """Read rows in the order asked for, as ROW_SCHEMA; the last one ends where the text does.
 

@@ -74,6 +74,5 @@ def _rows(
         num_patches=vision.num_patches,
         seed=config.run.seed,
         part="train",
-        system=config.data.system_prompt,
         progress=progress,
     )

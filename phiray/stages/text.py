@@ -3,7 +3,7 @@
 Limits: the stages differ in their data and in whose model it is; loss and loop are the same.
 """
 
-from phiray.config.model import ModelDescription, PhiConfig
+from phiray.config.model import ModelDescription, PhiConfig, rounded_vocab_size
 from phiray.config.stages import LitgptConfig, ScratchConfig
 from phiray.config.training import StandardMethod
 from phiray.data.annotations import Excluded
@@ -17,9 +17,6 @@ from phiray.stages.parts import Ledger, PreparedData, StageParts, read_tokenizer
 from phiray.text.tokenizer import Tokenizer
 from phiray.training.objective import Objective
 from phiray.types import Progress
-
-_VOCABULARY_STEP = 64
-"""Matrix products like row counts that it divides."""
 
 
 def prepare_text_stage(
@@ -65,11 +62,10 @@ def check_vocabulary(tokenizer: Tokenizer, model: PhiConfig) -> None:
         ConfigError: with both numbers.
     """
     if tokenizer.vocab_size > model.vocab_size:
-        enough = -(-tokenizer.vocab_size // _VOCABULARY_STEP) * _VOCABULARY_STEP
         raise ConfigError(
             f"model.vocab_size is {model.vocab_size}, but the tokenizer needs "
             f"{tokenizer.vocab_size} ids (with `<image>` and padding). "
-            f"Raise it, e.g. --set model.vocab_size={enough}."
+            f"Raise it, e.g. --set model.vocab_size={rounded_vocab_size(tokenizer.vocab_size)}."
         )
 
 

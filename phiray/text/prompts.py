@@ -15,11 +15,6 @@ from phiray.types import IGNORE_INDEX
 
 IMAGE_MARKER = "<image>"
 """How LLaVA files mark the image, at either end of the first human turn."""
-LLAVA_SYSTEM = (
-    "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
-    "helpful, detailed, and polite answers to the user's questions."
-)
-"""The system sentence of LLaVA v1 (llava/conversation.py)."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +57,7 @@ def conversation_row(
     *,
     num_patches: int,
     max_length: int,
-    system: str = LLAVA_SYSTEM,
+    system: str,
 ) -> TokenRow:
     """Render whole turns while they fit; every answer and its EOS are learnt.
 
@@ -100,8 +95,8 @@ def conversation_prompt(
     question: str,
     *,
     num_patches: int,
+    system: str,
     history: Sequence[Turn] = (),
-    system: str = LLAVA_SYSTEM,
 ) -> list[int]:
     """Give the tokens up to where the answer to `question` begins; they end in "ASSISTANT:"."""
     tokens: list[int] = []

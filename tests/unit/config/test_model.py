@@ -3,7 +3,13 @@
 import pytest
 from pydantic import ValidationError
 
-from phiray.config.model import MoeConfig, PhiConfig, ProjectorConfig, VisionConfig
+from phiray.config.model import (
+    MoeConfig,
+    PhiConfig,
+    ProjectorConfig,
+    VisionConfig,
+    rounded_vocab_size,
+)
 
 
 def test_phi_config_defaults_are_those_of_phi_2() -> None:
@@ -42,3 +48,8 @@ def test_vision_config_counts_patches_without_the_class_token(
 def test_vision_config_refuses_a_patch_that_does_not_divide_the_image() -> None:
     with pytest.raises(ValidationError, match=r"image_size is 224, which patch_size \(30\)"):
         VisionConfig(image_size=224, patch_size=30)
+
+
+@pytest.mark.parametrize(("ids", "rows"), [(1, 64), (64, 64), (65, 128), (50_297, 50_304)])
+def test_vocabulary_is_rounded_up_to_whole_steps(ids: int, rows: int) -> None:
+    assert rounded_vocab_size(ids) == rows

@@ -1,15 +1,26 @@
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
+import pytest
 import torch
 
+from phiray.config.data import ImageDataConfig
 from phiray.data.collate import LENGTH_MULTIPLE, collate, collate_step
+from phiray.data.image_rows import CaptionRows
 from phiray.data.pixels import decode_table
 from phiray.data.rows import FILLER, Row, bad_row, table_from_rows
 from phiray.images.decode import decode_image
 from phiray.types import FILLER_ROW, IGNORE_INDEX, BadRow
-from tests.image_builders import IMAGE_SIZE, encoded_image
+from tests.image_builders import IMAGE_SIZE, NUM_PATCHES, encoded_image, write_image_world
+from tests.step_reader import read_steps
 
 PAD = 99
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> CaptionRows:
+    return CaptionRows(write_image_world(tmp_path), num_patches=NUM_PATCHES, seed=0)
 
 
 def image_table() -> pa.Table:
@@ -77,3 +88,37 @@ def test_collate_does_not_depend_on_how_a_table_is_chunked() -> None:
     parts, _ = collate(chunked, pad_id=PAD, image_size=IMAGE_SIZE)
 
     torch.testing.assert_close(dict(parts), dict(whole), rtol=0, atol=0)
+
+
+def test_steps_hold_the_planned_rows(rows: CaptionRows) -> None:
+    positions = np.arange(12).reshape(3, 2, 2)
+    positions[2, 1, 1] = FILLER_ROW
+
+    steps = list(read_steps(rows, positions, pad_id=PAD, image_size=IMAGE_SIZE))
+
+    read = [[batch["row_ids"].tolist() for batch in step.micro_batches] for step in steps]
+    assert read == positions.tolist()
+    assert all(batch["pixel_values"].dtype == torch.uint8 for batch in steps[0].micro_batches)
+
+
+def test_image_positions_and_images_are_counted_alike(rows: CaptionRows) -> None:
+    positions = np.arange(8).reshape(1, 1, 8)
+    rows.examples[1].path.write_bytes(b"not a picture")
+
+    (step,) = read_steps(rows, positions, pad_id=PAD, image_size=IMAGE_SIZE)
+
+    (batch,) = step.micro_batches
+    num_image_ids = int((batch["input_ids"] == rows.tokenizer.image_id).sum())
+    assert [row.reason for row in step.bad_rows] == ["not an image"] * 2
+    assert num_image_ids == batch["pixel_values"].shape[0] * NUM_PATCHES == 6 * NUM_PATCHES
+
+
+def test_real_images_give_no_bad_row(shared_data: Path) -> None:
+    config = ImageDataConfig(root=str(shared_data), tokenizer="tokenizer/phi-2-reconstructed")
+    rows = CaptionRows(config, num_patches=49, seed=0, part="heldout")
+    positions = np.arange(rows.num_rows)[None, None]
+
+    (step,) = read_steps(rows, positions, pad_id=rows.tokenizer.pad_id, image_size=32)
+
+    assert not step.bad_rows
+    assert step.micro_batches[0]["pixel_values"].shape == (rows.num_rows, 3, 32, 32)

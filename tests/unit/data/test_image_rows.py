@@ -88,7 +88,8 @@ def test_caption_rows_has_one_row_per_caption(config: ImageDataConfig) -> None:
 
 
 def test_conversation_rows_has_one_row_per_conversation(config: ImageDataConfig) -> None:
-    rows = ConversationRows(config, num_patches=NUM_PATCHES, seed=0, system="Be kind.")
+    kind = with_settings(config, system_prompt="Be kind.")
+    rows = ConversationRows(kind, num_patches=NUM_PATCHES, seed=0)
 
     table = rows.read(np.array([1]))
 

@@ -9,7 +9,6 @@ import torch
 
 from phiray.batch import StepInput
 from phiray.config.stages import AnyStageConfig
-from phiray.data.local import read_steps
 from phiray.errors import ExitCode
 from phiray.jobs import worker
 from phiray.jobs.payload import WorkerPayload
@@ -18,6 +17,7 @@ from phiray.jobs.worker import num_readers, train_worker
 from phiray.stages.restore import load_model
 from phiray.training.metrics_log import read_metrics
 from tests.stage_builders import instruct_config, scratch_config, training
+from tests.step_reader import read_steps
 
 
 class Session:

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerFast
 
+from phiray.config.data import LLAVA_SYSTEM
 from phiray.errors import DataError
 from phiray.text.prompts import (
-    LLAVA_SYSTEM,
     Turn,
     answer_tokens,
     caption_prompt,
@@ -55,10 +55,15 @@ def test_caption_prompt_is_the_beginning_of_the_row(tokenizer: Tokenizer) -> Non
 
 
 def test_conversation_row_learns_every_answer_and_its_eos(tokenizer: Tokenizer) -> None:
-    row = conversation_row(tokenizer, TURNS, num_patches=NUM_PATCHES, max_length=500)
+    row = conversation_row(
+        tokenizer, TURNS, num_patches=NUM_PATCHES, max_length=500, system=LLAVA_SYSTEM
+    )
 
     expected = [
-        *[IGNORE_INDEX] * len(conversation_prompt(tokenizer, TURNS[0].question, num_patches=3)),
+        *[IGNORE_INDEX]
+        * len(
+            conversation_prompt(tokenizer, TURNS[0].question, num_patches=3, system=LLAVA_SYSTEM)
+        ),
         *tokenizer.encode(" A red box."),
         tokenizer.eos_id,
         *[IGNORE_INDEX] * len(tokenizer.encode("USER: Where? ASSISTANT:")),
@@ -70,7 +75,9 @@ def test_conversation_row_learns_every_answer_and_its_eos(tokenizer: Tokenizer) 
 
 
 def test_conversation_row_renders_the_phi_2_template(tokenizer: Tokenizer) -> None:
-    row = conversation_row(tokenizer, TURNS, num_patches=NUM_PATCHES, max_length=500)
+    row = conversation_row(
+        tokenizer, TURNS, num_patches=NUM_PATCHES, max_length=500, system=LLAVA_SYSTEM
+    )
 
     assert tokenizer.decode(row.input_ids) == (
         f"{LLAVA_SYSTEM} USER: \nWhat is it? ASSISTANT: A red box."
@@ -92,7 +99,7 @@ def test_conversation_row_equals_transformers_chat_template(shared_data: Path) -
         {"role": "assistant", "content": "On the left."},
     ]
 
-    row = conversation_row(tokenizer, TURNS, num_patches=1, max_length=500)
+    row = conversation_row(tokenizer, TURNS, num_patches=1, max_length=500, system=LLAVA_SYSTEM)
 
     encoded = theirs.apply_chat_template(
         messages,
@@ -115,31 +122,47 @@ def test_conversation_row_puts_the_image_first_wherever_it_was_marked(
 ) -> None:
     turns = [Turn(question, "A red box.")]
 
-    row = conversation_row(tokenizer, turns, num_patches=NUM_PATCHES, max_length=500)
+    row = conversation_row(
+        tokenizer, turns, num_patches=NUM_PATCHES, max_length=500, system=LLAVA_SYSTEM
+    )
 
-    assert row == conversation_row(tokenizer, TURNS[:1], num_patches=NUM_PATCHES, max_length=500)
+    assert row == conversation_row(
+        tokenizer, TURNS[:1], num_patches=NUM_PATCHES, max_length=500, system=LLAVA_SYSTEM
+    )
 
 
 def test_conversation_row_drops_whole_turns_that_do_not_fit(tokenizer: Tokenizer) -> None:
-    whole = conversation_row(tokenizer, TURNS, num_patches=NUM_PATCHES, max_length=500)
+    whole = conversation_row(
+        tokenizer, TURNS, num_patches=NUM_PATCHES, max_length=500, system=LLAVA_SYSTEM
+    )
     longest = len(whole.input_ids)
 
-    cut = conversation_row(tokenizer, TURNS, num_patches=NUM_PATCHES, max_length=longest - 1)
+    cut = conversation_row(
+        tokenizer, TURNS, num_patches=NUM_PATCHES, max_length=longest - 1, system=LLAVA_SYSTEM
+    )
 
-    assert whole == conversation_row(tokenizer, TURNS, num_patches=NUM_PATCHES, max_length=longest)
-    assert cut == conversation_row(tokenizer, TURNS[:1], num_patches=NUM_PATCHES, max_length=500)
+    assert whole == conversation_row(
+        tokenizer, TURNS, num_patches=NUM_PATCHES, max_length=longest, system=LLAVA_SYSTEM
+    )
+    assert cut == conversation_row(
+        tokenizer, TURNS[:1], num_patches=NUM_PATCHES, max_length=500, system=LLAVA_SYSTEM
+    )
     assert cut.labels[-1] == tokenizer.eos_id
 
 
 def test_conversation_row_refuses_a_first_turn_that_does_not_fit(tokenizer: Tokenizer) -> None:
     with pytest.raises(DataError, match="does not fit into 8 tokens"):
-        conversation_row(tokenizer, TURNS, num_patches=NUM_PATCHES, max_length=8)
+        conversation_row(
+            tokenizer, TURNS, num_patches=NUM_PATCHES, max_length=8, system=LLAVA_SYSTEM
+        )
 
 
 def test_user_text_gives_no_control_token(tokenizer: Tokenizer) -> None:
     turns = [Turn("Is <image> or <|endoftext|> here?", "No <|endoftext|> and no <image>.")]
 
-    row = conversation_row(tokenizer, turns, num_patches=NUM_PATCHES, max_length=500)
+    row = conversation_row(
+        tokenizer, turns, num_patches=NUM_PATCHES, max_length=500, system=LLAVA_SYSTEM
+    )
 
     assert row.input_ids.count(tokenizer.image_id) == NUM_PATCHES
     assert row.input_ids.count(tokenizer.eos_id) == 1

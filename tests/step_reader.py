@@ -1,8 +1,4 @@
-"""Give the steps of a run without Ray: for tests, small runs and machines without Ray.
-
-Source: DESIGN 6; the same rows as `pipeline.py`, which `tests/ray/test_pipeline.py` shows.
-Limits: one process; reading and decoding run in its threads.
-"""
+"""The steps of a run without Ray; `tests/ray/test_pipeline.py` shows that they are the same."""
 
 from collections.abc import Iterator
 

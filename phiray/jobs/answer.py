@@ -11,7 +11,7 @@ from phiray.errors import ConfigError, DataError, ExitCode
 from phiray.evals.generation import generate_texts
 from phiray.evals.scoring import Candidate, Pixels
 from phiray.images.decode import decode_image
-from phiray.stages.restore import LoadedModel, load_model
+from phiray.stages.restore import LoadedModel, generating_model, load_model
 from phiray.text.prompts import caption_prompt, conversation_prompt
 from phiray.types import IGNORE_INDEX
 
@@ -35,7 +35,7 @@ def answer(
     loaded = load_model(checkpoint)
     prompt = build_prompt(loaded, question, image=image)
     texts = generate_texts(
-        loaded.model,
+        generating_model(loaded),
         [prompt],
         tokenizer=loaded.tokenizer,
         batch_size=1,

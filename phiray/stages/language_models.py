@@ -10,13 +10,11 @@ from pathlib import Path
 
 from phiray.config.model import PhiConfig
 from phiray.errors import CheckpointError, ConfigError
-from phiray.models.convert import phi_from_litgpt
-from phiray.models.litgpt_phi import LitgptPhi
 from phiray.models.phi import Phi
 from phiray.models.phi_folder import is_phi_folder, read_phi_config, read_phi_weights
 from phiray.stages.given_model import check_same_tokenizer
 from phiray.stages.parts import Ledger
-from phiray.stages.restore import load_model, read_outline
+from phiray.stages.restore import generating_model, load_model, read_outline
 from phiray.text.tokenizer import Tokenizer
 
 
@@ -62,13 +60,9 @@ def load_language_model(path: str) -> LanguageModel:
         return _load_hugging_face(Path(path))
     loaded = load_model(path)
     config = loaded.description.language_model
-    model = loaded.model
-    if isinstance(model, LitgptPhi):
-        weights = phi_from_litgpt(model.state_dict())
-        model = Phi(config)
-        model.load_state_dict(weights)
+    model = generating_model(loaded)
     assert isinstance(model, Phi), "read_language_config refuses other models"
-    return LanguageModel(model=model.eval(), config=config, ledger=loaded.ledger)
+    return LanguageModel(model=model, config=config, ledger=loaded.ledger)
 
 
 def _load_hugging_face(folder: Path) -> LanguageModel:

@@ -16,6 +16,7 @@ from phiray.config.model import ModelDescription
 from phiray.config.stages import AnyStageConfig
 from phiray.models.build import build_language_model
 from phiray.models.clip import ClipTower
+from phiray.models.convert import phi_from_litgpt
 from phiray.models.litgpt_phi import LitgptPhi
 from phiray.models.phi import Phi
 from phiray.models.projector import build_projector
@@ -77,6 +78,15 @@ def load_model(path: str | Path) -> LoadedModel:
         ledger=json.loads(checkpoint.texts[LEDGER_FILE]),
         checkpoint_path=checkpoint.path,
     )
+
+
+def generating_model(loaded: LoadedModel) -> Phi | VisionLanguageModel:
+    """Return the model in a form that decodes with a cache: LitGPT's becomes our Phi."""
+    if not isinstance(loaded.model, LitgptPhi):
+        return loaded.model
+    model = Phi(loaded.description.language_model)
+    model.load_state_dict(phi_from_litgpt(loaded.model.state_dict()))
+    return model.eval()
 
 
 def read_outline(path: str | Path) -> ModelOutline:

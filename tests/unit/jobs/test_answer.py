@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from phiray.config.model import ModelDescription, PhiConfig, VisionConfig
 from phiray.config.stages import AlignConfig, AnyStageConfig, InstructConfig, ScratchConfig
@@ -16,6 +17,8 @@ from phiray.stages.restore import LoadedModel
 from phiray.text.prompts import caption_prompt, conversation_prompt
 from phiray.text.tokenizer import Tokenizer
 from tests.image_builders import encoded_image
+from tests.model_builders import all_logits
+from tests.stage_builders import litgpt_config, train
 from tests.text_builders import build_tokenizer_json
 
 VISION = VisionConfig(model="custom", image_size=16, patch_size=8, hidden_size=8)
@@ -111,3 +114,16 @@ def test_answer_continues_the_text_greedily(monkeypatch: pytest.MonkeyPatch) -> 
     }
     assert len(texts) == 2
     assert max(texts, key=len).startswith(min(texts, key=len))
+
+
+def test_answer_goes_on_with_a_text_from_a_checkpoint_of_litgpt(
+    world: Path, tmp_path: Path
+) -> None:
+    trained = train(litgpt_config(world, tmp_path))
+    text = answer(trained.run_dir, "The red", image=None, max_new_tokens=4)
+    ids = trained.parts.tokenizer.encode("The red")
+    for _ in range(4):  # LitGPT's own model, without a cache
+        logits = all_logits(trained.parts.objective.token_model, torch.tensor([ids]))
+        ids.append(int(logits[0, -1].argmax()))
+    assert ids[-1] != trained.parts.tokenizer.eos_id
+    assert text == trained.parts.tokenizer.decode(ids[-4:]).strip()

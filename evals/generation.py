@@ -1,7 +1,8 @@
 """Greedy answers to many prompts, those of equal length together.
 
 Source: the models' `generate_greedy`, which takes rows of one length.
-Limits: greedy only; a text that does not end is cut at `max_new_tokens`.
+Limits: greedy only; a text that does not end is cut at `max_new_tokens`, or where the model has no
+more positions; what it said until then is the answer, and is what the suites score.
 """
 
 from collections.abc import Sequence
@@ -30,12 +31,15 @@ def generate_texts(
         prompts: rows of any length, all with an image or all without.
         tokenizer: turns ids back into text.
         batch_size: rows at once.
-        max_new_tokens: longest continuation.
+        max_new_tokens: longest continuation; shorter if the model has no more positions.
         progress: told after each batch.
         description: what `progress` is told.
 
     Returns:
         The stripped texts, in the order of the prompts.
+
+    Raises:
+        DataError: if a prompt alone is longer than the model's positions.
     """
     texts = [""] * len(prompts)
     num_done = 0

@@ -1,7 +1,8 @@
 """One answer of a trained model: a caption, a reply to a question, or a text that goes on.
 
 Source: the prompts are those of training (`text/prompts.py`); decoding is greedy.
-Limits: one image, one question, on the CPU.
+Limits: one image, one question, on the CPU. An answer ends at `max_new_tokens`, or where the model
+has no more positions.
 """
 
 from pathlib import Path
@@ -26,11 +27,12 @@ def answer(
         question: for `instruct`; the beginning of a text for `scratch` and `litgpt`; none for
             `align`, which writes captions.
         image: for `align` and `instruct`.
-        max_new_tokens: longest answer.
+        max_new_tokens: longest answer; shorter if the model has no more positions.
 
     Raises:
         ConfigError: if the stage needs something that was not given, or cannot use it.
-        DataError: 66 if there is no image at the path, 65 if it is broken.
+        DataError: 66 if there is no image at the path; 65 if it is broken, or the prompt is longer
+            than the model's positions.
     """
     loaded = load_model(checkpoint)
     prompt = build_prompt(loaded, question, image=image)

@@ -16,6 +16,11 @@ from phiray.models.cache import KeyValueCache
 class TokenModel(Protocol):
     """A causal model over token rows; images are already spliced in by `embed_batch`."""
 
+    @property
+    def max_position_embeddings(self) -> int:
+        """Longest row that `decode` takes, cached positions included."""
+        ...
+
     def embed(self, input_ids: Tensor) -> Tensor:
         """Look ids up: (batch, seq) int64 -> (batch, seq, hidden)."""
         ...

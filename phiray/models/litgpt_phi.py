@@ -24,6 +24,11 @@ class LitgptPhi(nn.Module):
         # Any: litgpt's modules are reached by names that torch's types do not know.
         self.gpt: Any = gpt
 
+    @property
+    def max_position_embeddings(self) -> int:
+        """Longest row that `decode` takes."""
+        return int(self.gpt.max_seq_length)
+
     def embed(self, input_ids: Tensor) -> Tensor:
         """Look ids up: (batch, seq) int64 -> (batch, seq, hidden)."""
         embeds: Tensor = self.gpt.transformer.wte(input_ids)
@@ -49,10 +54,10 @@ class LitgptPhi(nn.Module):
         if cache is not None:
             raise _no_cache_error()
         seq = inputs_embeds.shape[1]
-        if seq > self.gpt.max_seq_length:
+        if seq > self.max_position_embeddings:
             raise ShapeError(
                 f"A row is {seq} tokens long, but model.max_position_embeddings is "
-                f"{self.gpt.max_seq_length}. Shorten the rows, or raise it."
+                f"{self.max_position_embeddings}. Shorten the rows, or raise it."
             )
         cos, sin = self.gpt.cos[None, :seq], self.gpt.sin[None, :seq]  # (1, seq, rotary)
         hidden_states = inputs_embeds

@@ -86,6 +86,11 @@ class Phi(nn.Module):
         self.model = Decoder(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size)
 
+    @property
+    def max_position_embeddings(self) -> int:
+        """Longest row that `decode` takes, cached positions included."""
+        return self.config.max_position_embeddings
+
     def embed(self, input_ids: Tensor) -> Tensor:
         """Look ids up: (batch, seq) int64 -> (batch, seq, hidden)."""
         embeds: Tensor = self.model.embed_tokens(input_ids)

@@ -35,6 +35,11 @@ class VisionLanguageModel(nn.Module):
         self.projector = projector
         self.image_token_id = image_token_id
 
+    @property
+    def max_position_embeddings(self) -> int:
+        """Longest row that `decode` takes, cached positions included."""
+        return self.language_model.max_position_embeddings
+
     def embed(self, input_ids: Tensor) -> Tensor:
         """Look ids up: (batch, seq) int64 -> (batch, seq, hidden)."""
         return self.language_model.embed(input_ids)

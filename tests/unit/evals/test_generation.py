@@ -3,6 +3,7 @@
 import numpy as np
 
 from phiray.evals.generation import generate_texts, prompt_candidate
+from tests.model_builders import phi_config, random_ids, tiny_phi
 from tests.unit.evals.toys import OracleModel, byte_tokenizer
 
 
@@ -39,3 +40,20 @@ def test_generate_texts_cuts_what_does_not_end() -> None:
     assert generate_texts(model, [prompt], tokenizer=tokenizer, batch_size=1, max_new_tokens=4) == [
         "zzzz"
     ]
+
+
+def test_generate_texts_lets_a_prompt_near_the_last_position_say_what_fits() -> None:
+    tokenizer = byte_tokenizer()
+    positions = phi_config().max_position_embeddings
+    prompts = [
+        prompt_candidate(random_ids(1, length, seed=length)[0].tolist())
+        for length in (positions - 2, 4)
+    ]
+    short, full = generate_texts(
+        tiny_phi(), prompts, tokenizer=tokenizer, batch_size=2, max_new_tokens=8
+    )
+    alone = generate_texts(
+        tiny_phi(), prompts[:1], tokenizer=tokenizer, batch_size=1, max_new_tokens=3
+    )
+    assert [short] == alone
+    assert len(full) > len(short)

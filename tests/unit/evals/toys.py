@@ -36,6 +36,10 @@ class UniformModel(nn.Module):
         self.register_buffer("logits", logits)
         self.longest = 0
 
+    @property
+    def max_position_embeddings(self) -> int:
+        return 1000
+
     def embed(self, input_ids: Tensor) -> Tensor:
         return torch.zeros(*input_ids.shape, 1)
 
@@ -73,6 +77,10 @@ class OracleModel(nn.Module):
         super().__init__()
         self.vocab_size, self.eos_id = vocab_size, eos_id
         self.last = prompt_length + text_length - 1
+
+    @property
+    def max_position_embeddings(self) -> int:
+        return 1000
 
     def embed(self, input_ids: Tensor) -> Tensor:
         return torch.zeros(*input_ids.shape, 1)

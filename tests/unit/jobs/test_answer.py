@@ -116,6 +116,13 @@ def test_answer_continues_the_text_greedily(monkeypatch: pytest.MonkeyPatch) -> 
     assert max(texts, key=len).startswith(min(texts, key=len))
 
 
+def test_answer_refuses_a_text_that_leaves_no_position(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer_module, "load_model", lambda _: loaded_model(ScratchConfig()))
+    with pytest.raises(DataError, match=r"the model has 64 positions .*Shorten the text") as caught:
+        answer(Path("runs/x"), "red " * 80, image=None, max_new_tokens=4)
+    assert caught.value.exit_code == ExitCode.BAD_DATA
+
+
 def test_answer_goes_on_with_a_text_from_a_checkpoint_of_litgpt(
     world: Path, tmp_path: Path
 ) -> None:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from phiray.errors import ShapeError
+from phiray.errors import DataError, ShapeError
 from phiray.models.generation import generate_greedy
 from phiray.models.phi import Phi
 from tests.model_builders import (
@@ -9,12 +9,14 @@ from tests.model_builders import (
     image_batch,
     make_batch,
     moe_config,
+    phi_config,
     random_ids,
     tiny_phi,
     tiny_vlm,
 )
 
 NEVER = -1
+POSITIONS = phi_config().max_position_embeddings
 
 
 @torch.no_grad()
@@ -59,6 +61,23 @@ def test_rows_of_unequal_length_are_refused() -> None:
     batch = make_batch(random_ids(2, 6), attention_mask=mask)
     with pytest.raises(ShapeError, match="4 to 6 tokens long in rows of 6"):
         generate_greedy(tiny_phi(), batch, max_new_tokens=2, eos_id=NEVER)
+
+
+@pytest.mark.parametrize("prompt_length", [60, POSITIONS])
+def test_text_ends_where_the_positions_do(prompt_length: int) -> None:
+    """The last token is chosen, but never read: it takes no position."""
+    model = tiny_phi(moe_config())
+    ids = random_ids(3, prompt_length)
+    rows = generate_greedy(model, make_batch(ids), max_new_tokens=50, eos_id=NEVER)
+    num_tokens = POSITIONS - prompt_length + 1
+    expected = [_continue_without_cache(model, row, num_tokens=num_tokens) for row in ids.tolist()]
+    assert rows == expected
+
+
+def test_prompt_longer_than_the_positions_is_refused_with_both_numbers() -> None:
+    batch = make_batch(random_ids(1, POSITIONS + 1))
+    with pytest.raises(DataError, match=r"65 tokens long, .* 64 positions \(model\.max_pos"):
+        generate_greedy(tiny_phi(), batch, max_new_tokens=1, eos_id=NEVER)
 
 
 def test_no_new_tokens_gives_empty_rows() -> None:

@@ -19,4 +19,5 @@ def _token_models() -> list[TokenModel]:
 def test_every_model_is_a_token_model_and_a_module(index: int) -> None:
     model = _token_models()[index]
     assert isinstance(model, nn.Module)
+    assert model.max_position_embeddings == phi_config().max_position_embeddings
     assert all_logits(model, random_ids(2, 5)).shape == (2, 5, phi_config().vocab_size)

@@ -100,7 +100,8 @@ class ClipTower(nn.Module):
                 f"Pictures are {tuple(pixel_values.shape[1:])}, but the tower takes (3, {side}, "
                 f"{side}). Prepare them with vision.image_size={side}."
             )
-        pixels = (pixel_values.to(self.mean.dtype) / GREY_LEVELS - self.mean) / self.std
+        pixels = pixel_values.to(self.mean.dtype) / GREY_LEVELS  # (images, 3, height, width)
+        pixels = (pixels - self.mean) / self.std
         before_last = len(self.visual.transformer.resblocks) - 2
         features: Tensor = self.visual.forward_intermediates(
             pixels,

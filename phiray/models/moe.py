@@ -102,17 +102,17 @@ class MixtureOfExperts(nn.Module):
         return mixed.view(hidden_states.shape), routing  # (batch, seq, hidden)
 
     def _run_experts(self, slots: Tensor, counts: list[int]) -> Tensor:
-        wide = torch.cat(multiply_by_expert(slots, self.fc1, counts=counts))
-        wide = F.gelu(wide, approximate="tanh")  # (slots, intermediate)
+        parts = multiply_by_expert(slots, self.fc1, counts=counts)
+        wide = F.gelu(torch.cat(parts), approximate="tanh")  # (slots, intermediate)
         return torch.cat(multiply_by_expert(wide, self.fc2, counts=counts))  # (slots, hidden)
 
     def _mix_all(self, hidden_states: Tensor, routing: Routing) -> Tensor:
+        # (batch, experts, seq, intermediate):
         wide = torch.einsum("bsh,ehi->besi", hidden_states, self.fc1)
-        wide = F.gelu(wide, approximate="tanh")  # (batch, experts, seq, intermediate)
-        shares = routing.router_probabilities.to(wide.dtype).transpose(
-            1, 2
-        )  # (batch, experts, seq)
-        return torch.einsum("besi,eih->bsh", wide * shares.unsqueeze(-1), self.fc2)
+        wide = F.gelu(wide, approximate="tanh")
+        shares = routing.router_probabilities.to(wide.dtype)  # (batch, seq, experts)
+        shares = shares.transpose(1, 2).unsqueeze(-1)  # (batch, experts, seq, 1)
+        return torch.einsum("besi,eih->bsh", wide * shares, self.fc2)  # (batch, seq, hidden)
 
 
 def _num_chosen(config: MoeConfig) -> int:

@@ -3,7 +3,8 @@
 Source: `linear` and `mlp` of LLaVA (arXiv 2304.08485, 2310.03744); `moe` is the student project's
 PatchReducerWithProjections: a softmax mixture of six linear experts, four residual layers, then a
 linear layer (10,241,542 parameters from 768 to 2560).
-Limits: one embedding per patch; no resampling.
+Limits: one embedding per patch; no resampling. A single expert per patch is scaled by its
+probability.
 """
 
 import torch
@@ -64,18 +65,24 @@ class PatchExperts(nn.Module):
         """Map (images, patches, vision_hidden) -> the same shape."""
         tokens = image_features.flatten(0, 1)  # (tokens, vision_hidden)
         with torch.autocast(tokens.device.type, enabled=False):
-            logits = F.linear(tokens.float(), self.gate.weight.float(), self.gate.bias.float())
+            gate_weight, gate_bias = self.gate.weight.float(), self.gate.bias.float()
+            logits = F.linear(tokens.float(), gate_weight, gate_bias)  # (tokens, experts)
+        probabilities = logits.softmax(dim=-1)  # (tokens, experts)
         if self.num_chosen is None:
-            mixed = self._mix_all(tokens, logits.softmax(dim=-1))
+            mixed = self._mix_all(tokens, probabilities)  # (tokens, vision_hidden)
         else:
-            chosen = logits.topk(self.num_chosen, dim=-1)  # (tokens, k)
+            weights, indices = probabilities.topk(self.num_chosen, dim=-1)  # (tokens, k) each
+            if self.num_chosen > 1:
+                # A single choice keeps its probability (as in Switch): normalised it would always
+                # be 1, and the gate would learn nothing from the patches.
+                weights = weights / weights.sum(dim=-1, keepdim=True)
             mixed = mix_experts(
                 tokens,
-                chosen.indices,
-                expert_weights=chosen.values.softmax(dim=-1),
+                indices,
+                expert_weights=weights,
                 num_experts=self.num_experts,
                 run_experts=self._run_experts,
-            )
+            )  # (tokens, vision_hidden)
         return mixed.view(image_features.shape)  # (images, patches, vision_hidden)
 
     def _run_experts(self, slots: Tensor, counts: list[int]) -> Tensor:
@@ -85,6 +92,7 @@ class PatchExperts(nn.Module):
 
     def _mix_all(self, tokens: Tensor, expert_weights: Tensor) -> Tensor:
         weights = expert_weights.to(tokens.dtype)  # (tokens, experts)
+        # (tokens, experts, vision_hidden), then (tokens, vision_hidden):
         results = torch.einsum("nd,edo->neo", tokens, self.weight) + self.bias
         return torch.einsum("neo,ne->no", results, weights.to(results.dtype))
 

@@ -24,10 +24,11 @@ def compute_router_losses(
     Returns:
         Losses per sequence, over its real positions only, and the slots of each expert.
     """
+    # (layers, batch, seq, experts) twice, then (layers, batch, seq, k):
     logits = torch.stack([routing.router_logits for routing in routings])
     probabilities = torch.stack([routing.router_probabilities for routing in routings])
     indices = torch.stack([routing.expert_indices for routing in routings])
-    _, batch, seq, num_experts = logits.shape  # (layers, batch, seq, experts)
+    _, batch, seq, num_experts = logits.shape
     real = logits.new_ones(batch, seq)  # (batch, seq)
     if attention_mask is not None:
         real = attention_mask.to(logits.dtype)
@@ -39,7 +40,8 @@ def compute_router_losses(
     balance = (fractions * means).sum(dim=(0, 2)) * (num_experts / indices.shape[-1])  # (batch,)
     squares = logits.logsumexp(dim=-1).square()  # (layers, batch, seq)
     z = torch.einsum("lbs,bs->b", squares, real) / lengths  # (batch,)
-    return RouterLosses(balance=balance, z=z, expert_counts=counts.sum(dim=1))
+    expert_counts = counts.sum(dim=1)  # (layers, experts)
+    return RouterLosses(balance=balance, z=z, expert_counts=expert_counts)
 
 
 def _count_slots(indices: Tensor, real: Tensor, *, num_experts: int) -> Tensor:

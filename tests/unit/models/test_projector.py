@@ -42,13 +42,24 @@ def test_sparse_experts_equal_dense_ones_when_all_are_chosen() -> None:
     assert_near(sparse(features), dense(features))
 
 
-def test_one_chosen_expert_is_that_experts_linear_map() -> None:
+def test_one_chosen_expert_is_its_linear_map_times_its_probability() -> None:
     experts = PatchExperts(ProjectorConfig(kind="moe", num_experts_per_token=1), VISION_HIDDEN)
     features = torch.randn(1, 6, VISION_HIDDEN)
     output = experts(features)
     for patch, mixed in zip(features[0], output[0], strict=True):
-        best = int(experts.gate(patch).argmax())
-        assert_near(mixed, patch @ experts.weight[best] + experts.bias[best])
+        probabilities = experts.gate(patch).softmax(dim=0)
+        best = int(probabilities.argmax())
+        expected = patch @ experts.weight[best] + experts.bias[best]
+        assert_near(mixed, probabilities[best] * expected)
+
+
+@pytest.mark.parametrize("top", [None, 1, 2])
+def test_gate_learns_from_the_patches(top: int | None) -> None:
+    config = ProjectorConfig(kind="moe", num_experts_per_token=top)
+    experts = PatchExperts(config, VISION_HIDDEN)
+    torch.autograd.backward(experts(torch.randn(1, 6, VISION_HIDDEN)).square().sum())
+    assert experts.gate.weight.grad is not None
+    assert experts.gate.weight.grad.abs().max() > 1e-3
 
 
 def test_weights_are_a_function_of_the_seed_alone() -> None:

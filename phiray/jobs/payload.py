@@ -27,6 +27,5 @@ class TrainedRun:
     """What rank 0 returns."""
 
     steps: int
-    is_finished: bool
     loop_seconds: float
     """Time in the loop of this attempt, start-up apart."""

@@ -29,7 +29,7 @@ from phiray.runtime import quiet_ray
 from phiray.stages.parts import StageParts, checkpoint_texts
 from phiray.stages.registry import stage_module
 from phiray.training.collective import Collective, current_collective
-from phiray.training.loop import LoopHooks, LoopSettings, run_loop
+from phiray.training.loop import LoopSettings, run_loop
 from phiray.training.metrics_log import Metrics
 from phiray.training.run_files import open_run, resume
 from phiray.training.state import build_state
@@ -92,13 +92,9 @@ def _train(payload: WorkerPayload) -> TrainedRun:
         settings=settings,
         files=files,
         collective=collective,
-        hooks=LoopHooks(on_checkpoint=_report),
+        on_checkpoint=_report,
     )
-    return TrainedRun(
-        steps=result.step,
-        is_finished=result.is_finished,
-        loop_seconds=time.monotonic() - start,
-    )
+    return TrainedRun(steps=result.step, loop_seconds=time.monotonic() - start)
 
 
 def _steps(

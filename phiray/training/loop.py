@@ -1,4 +1,4 @@
-"""The loop of all stages: takes steps of batches, updates, counts, logs, commits, stops.
+"""The loop of all stages: takes steps of batches, updates, counts, logs, commits.
 
 A worker of any stage does:
 
@@ -7,7 +7,7 @@ A worker of any stage does:
     files = open_run(run_dir, texts, collective=collective)             # .run_files; fences others
     resume(state, files, collective=collective)                         # state.step: where to begin
     result = run_loop(state, steps_from(state.step), settings=LoopSettings(...), files=files,
-                      collective=collective, hooks=LoopHooks(on_checkpoint=..., progress=...))
+                      collective=collective, on_checkpoint=...)
 
 Source: the division into step and loop of lightning's and torchtitan's trainers.
 Limits: knows neither Ray nor a data set or model class; all workers must call it together.
@@ -26,20 +26,14 @@ from phiray.checkpoints.commit import commit_frozen
 from phiray.config.training import TrainingConfig
 from phiray.errors import DataError, PhirayError
 from phiray.training.collective import Collective, raise_together, run_on_first, sum_numbers
-from phiray.training.metrics_log import (
-    Metrics,
-    MetricsLog,
-    describe_metrics,
-    log_event,
-    measure_step,
-)
+from phiray.training.metrics_log import Metrics, MetricsLog, log_event, measure_step
 from phiray.training.optimizer import set_learning_rate
 from phiray.training.quarantine import append_quarantine, check_bad_rows, restore_quarantine
 from phiray.training.run_files import RunFiles, write_checkpoint
 from phiray.training.schedule import learning_rate_at
 from phiray.training.state import TrainState, frozen_tensors
 from phiray.training.step import StepResult, StepSettings, seed_step, settle_buckets, train_step
-from phiray.types import BadRow, Progress
+from phiray.types import BadRow
 
 OnCheckpoint = Callable[[int, Path, Metrics], None]
 """Told of each committed checkpoint, on every worker: step, folder, the last step's metrics."""
@@ -64,27 +58,13 @@ class LoopSettings:
 
 
 @dataclass(frozen=True)
-class LoopHooks:
-    """Whom the loop tells, and whom it asks."""
-
-    on_checkpoint: OnCheckpoint | None = None
-    progress: Progress | None = None
-    should_stop: Callable[[], bool] | None = None
-    """Asked before each step on every worker; a yes of one stops all, after a checkpoint."""
-
-
-@dataclass(frozen=True)
 class LoopResult:
     """How a run ended."""
 
     step: int
     """Optimizer steps done."""
-    is_finished: bool
-    """False if it was asked to stop; then it can be resumed."""
     checkpoint: Path | None
-    """The newest one that this call committed."""
-    metrics: Metrics
-    """Of the last step; empty if there was nothing left to do."""
+    """The newest one that this call committed; none if there was nothing left to do."""
 
 
 def run_loop(
@@ -94,7 +74,7 @@ def run_loop(
     settings: LoopSettings,
     files: RunFiles,
     collective: Collective,
-    hooks: LoopHooks | None = None,
+    on_checkpoint: OnCheckpoint | None = None,
 ) -> LoopResult:
     """Train from `state.step` to `training.max_steps`.
 
@@ -104,14 +84,14 @@ def run_loop(
         settings: optimisation, device, size of the data.
         files: where to write.
         collective: the workers.
-        hooks: callbacks.
+        on_checkpoint: told of each committed checkpoint.
 
     Raises:
         DataError: if too many rows are unreadable, a step has no label, or the data ends early.
         CheckpointError: if a checkpoint cannot be written (74), or a newer attempt has begun.
         PhirayError: if loss or gradient is not finite.
     """
-    run = _Run(state, settings, files=files, collective=collective, hooks=hooks or LoopHooks())
+    run = _Run(state, settings, files=files, collective=collective, on_checkpoint=on_checkpoint)
     try:
         return run.train(steps)
     finally:
@@ -128,15 +108,14 @@ class _Run:
         *,
         files: RunFiles,
         collective: Collective,
-        hooks: LoopHooks,
+        on_checkpoint: OnCheckpoint | None,
     ) -> None:
         self._state = state
         self._settings = settings
         self._training = settings.training
         self._files = files
         self._collective = collective
-        self._hooks = hooks
-        self._is_first = collective.rank == 0
+        self._on_checkpoint = on_checkpoint
         self._step_settings = StepSettings(
             max_grad_norm=settings.training.max_grad_norm,
             precision=settings.training.precision,
@@ -153,15 +132,13 @@ class _Run:
         while self._state.step < self._training.max_steps:
             started = time.perf_counter()
             step_input = self._next_input(steps)
-            if step_input is None:
-                return self._end("stopped")
             waited_seconds = time.perf_counter() - started
             result = self._update(step_input)
             seconds = time.perf_counter() - started
             self._record(result, step_input, seconds=seconds, waited_seconds=waited_seconds)
             if self._state.step % self._training.checkpoint_every_steps == 0:
                 self._commit()
-        return self._end("finished")
+        return self._end()
 
     def close(self) -> None:
         if self._log is not None:
@@ -182,20 +159,18 @@ class _Run:
         )
         return bad_reasons
 
-    def _next_input(self, steps: Iterator[StepInput]) -> StepInput | None:
-        """Take the next step's input, or None if a worker wants to stop; fail all together."""
+    def _next_input(self, steps: Iterator[StepInput]) -> StepInput:
+        """Take the next step's input; where one worker fails, all do."""
         step_input, error = _take(steps, step=self._state.step)
         error = self._log_error or error
-        stop = self._hooks.should_stop is not None and self._hooks.should_stop()
         bad_rows = step_input.bad_rows if step_input else []
-        flags = [float(error is not None), float(stop), float(len(bad_rows))]
-        failed, stops, bad = sum_numbers(self._collective, flags, device=self._settings.device)
+        counts = [float(error is not None), float(len(bad_rows))]
+        failed, bad = sum_numbers(self._collective, counts, device=self._settings.device)
         if failed:
             raise_together(self._collective, error)
-        if stops:
-            return None
         if bad:
             self._quarantine(bad_rows)
+        assert step_input is not None, "without an error there is input"
         return step_input
 
     def _quarantine(self, bad_rows: list[BadRow]) -> None:
@@ -260,8 +235,6 @@ class _Run:
             # Only rank 0 writes; raised here, it would leave the others waiting. They hear of it
             # when they next meet: at the next input, or at the checkpoint.
             self._log_error = error
-        if self._hooks.progress is not None and self._is_first:
-            self._hooks.progress(describe_metrics(self._metrics), step, self._training.max_steps)
 
     def _write_record(self, row_ids: list[int] | None) -> None:
         if self._log is not None:
@@ -276,8 +249,8 @@ class _Run:
 
     def _commit(self) -> None:
         self._checkpoint = run_on_first(self._collective, self._write_checkpoint)
-        if self._hooks.on_checkpoint is not None:
-            self._hooks.on_checkpoint(self._state.step, self._checkpoint, dict(self._metrics))
+        if self._on_checkpoint is not None:
+            self._on_checkpoint(self._state.step, self._checkpoint, dict(self._metrics))
 
     def _write_checkpoint(self) -> Path:
         if self._log_error is not None:
@@ -294,19 +267,14 @@ class _Run:
         keep = self._training.keep_checkpoints
         return write_checkpoint(self._state, self._files, position=position, keep=keep)
 
-    def _end(self, reason: str) -> LoopResult:
-        is_committed = self._state.step % self._training.checkpoint_every_steps == 0
+    def _end(self) -> LoopResult:
+        step = self._state.step
+        is_committed = step % self._training.checkpoint_every_steps == 0
         if self._metrics and not is_committed:
             self._commit()
-        if self._is_first:
-            attempt, step = self._files.attempt, self._state.step
-            log_event(self._files.run_dir, "end", attempt=attempt, step=step, reason=reason)
-        return LoopResult(
-            step=self._state.step,
-            is_finished=reason == "finished",
-            checkpoint=self._checkpoint,
-            metrics=dict(self._metrics),
-        )
+        if self._collective.rank == 0:
+            log_event(self._files.run_dir, "end", attempt=self._files.attempt, step=step)
+        return LoopResult(step=step, checkpoint=self._checkpoint)
 
 
 def _take(steps: Iterator[StepInput], *, step: int) -> tuple[StepInput | None, PhirayError | None]:

@@ -54,16 +54,6 @@ def measure_step(result: StepResult, *, seconds: float, waited_seconds: float) -
     }
 
 
-def describe_metrics(metrics: Metrics) -> str:
-    """Say in one short line how training goes."""
-    wait = 100 * metrics["data_wait_seconds"] / metrics["step_seconds"]
-    return (
-        f"loss {metrics['train/loss_nats_per_token']:.3f} nats/token, "
-        f"{metrics['tokens_per_second']:.0f} label tokens/s, "
-        f"{metrics['samples_per_second']:.1f} rows/s, data wait {wait:.0f} %"
-    )
-
-
 class MetricsLog:
     """The metrics of one run, one line per step."""
 

@@ -20,5 +20,5 @@ def test_worker_payload_survives_json() -> None:
 
 
 def test_trained_run_survives_json() -> None:
-    run = TrainedRun(steps=3, is_finished=True, loop_seconds=1.5)
+    run = TrainedRun(steps=3, loop_seconds=1.5)
     assert TrainedRun(**json.loads(json.dumps(asdict(run)))) == run

@@ -149,7 +149,7 @@ def test_summary_is_taken_from_the_metrics(world: Path, tmp_path: Path) -> None:
         for step in range(1, 21)
     ]
     (tmp_path / METRICS_NAME).write_text("".join(json.dumps(record) + "\n" for record in records))
-    summary = job._summarise(scratch_config(world, tmp_path), tmp_path, TrainedRun(20, True, 1.234))
+    summary = job._summarise(scratch_config(world, tmp_path), tmp_path, TrainedRun(20, 1.234))
     assert summary == RunSummary(
         name="scratch",
         stage="scratch",

@@ -10,7 +10,6 @@ from tests.stage_builders import SPLIT, STEPS, Trained, changed_names, phi_confi
 
 
 def test_scratch_trains_every_weight_and_the_balancing_bias(scratch: Trained) -> None:
-    assert scratch.result.is_finished
     assert scratch.result.step == STEPS
     assert changed_names(scratch) == set(scratch.before)
     assert any(".moe.router.bias" in name for name in scratch.before)

@@ -15,7 +15,6 @@ from torch.multiprocessing.spawn import spawn
 
 from phiray.errors import CheckpointError, ExitCode, PhirayError
 from phiray.training.collective import Collective, current_collective, raise_together, run_on_first
-from phiray.training.loop import LoopHooks
 from phiray.training.metrics_log import MetricsLog, read_metrics
 from phiray.training.state import TrainState, build_state
 from phiray.training.step import StepSettings, train_step
@@ -120,7 +119,7 @@ def _work(rank: int, folder: str) -> None:
     report["collective"] = _talk(collective)
     report["non-finite"] = _poison(collective)
     report["no labels"] = _message(lambda: _step_without_labels(collective))
-    report["straight"] = _losses(path / "straight", collective, stop_after=99)
+    report["straight"] = _losses(path / "straight", collective)
     report["resumed"] = _resume(path / "resumed", collective)
     strict = build_settings(max_bad_fraction=0.01)
     report["bad rows"] = _message(
@@ -188,16 +187,15 @@ def _step(state: TrainState, batch: object, *, collective: Collective) -> None:
 
 
 def _resume(run_dir: Path, collective: Collective) -> list[object]:
-    _losses(run_dir, collective, stop_after=3)
-    return _losses(run_dir, collective, stop_after=99)
+    """Train until the data ends, one step after a checkpoint, and then to the last step."""
+    ended = _message(lambda: train(run_dir, collective=collective, end=3))
+    assert "ended before step 4" in ended, ended
+    return _losses(run_dir, collective)
 
 
-def _losses(run_dir: Path, collective: Collective, *, stop_after: int) -> list[object]:
-    """Train with a stop that only one worker asks for; return losses and a sum of the weights."""
-    asked = iter(range(100))
-    stop = (lambda: next(asked) >= stop_after) if collective.rank == 1 else None
-    hooks = LoopHooks(should_stop=stop)
-    state, _ = train(run_dir, collective=collective, hooks=hooks)
+def _losses(run_dir: Path, collective: Collective) -> list[object]:
+    """Train to the last step; return losses and a sum of the weights."""
+    state, _ = train(run_dir, collective=collective)
     losses = [record["train/loss_nats_per_token"] for record in read_metrics(run_dir)]
     return [losses, weigh(state)]
 

@@ -8,8 +8,8 @@ from phiray.checkpoints.read import read_checkpoint
 from phiray.config.training import MethodConfig, ScheduledSamplingMethod, StandardMethod
 from phiray.errors import CheckpointError, DataError, ExitCode
 from phiray.training.collective import Collective
-from phiray.training.loop import LoopHooks
-from phiray.training.metrics_log import read_metrics
+from phiray.training.metrics_log import Metrics, read_metrics
+from phiray.training.objective import Objective
 from phiray.training.run_files import open_run
 from tests.unit.training.four_processes import Report, weigh
 from tests.unit.training.training_builders import (
@@ -28,9 +28,10 @@ def losses(run_dir: Path) -> list[object]:
     return [record["train/loss_nats_per_token"] for record in read_metrics(run_dir)]
 
 
-def stop_after(num_steps: int) -> LoopHooks:
-    asked = iter(range(100))
-    return LoopHooks(should_stop=lambda: next(asked) >= num_steps)
+def train_until(end: int, run_dir: Path, *, objective: Objective | None = None) -> None:
+    """Train a run that dies after step `end`."""
+    with pytest.raises(DataError, match=f"ended before step {end + 1}"):
+        train(run_dir, objective=objective, end=end)
 
 
 @pytest.mark.parametrize("method", [StandardMethod(), PARALLEL, EXACT], ids=lambda m: m.kind)
@@ -38,7 +39,7 @@ def test_a_resumed_run_equals_an_undisturbed_one_bit_for_bit(
     tmp_path: Path, method: MethodConfig
 ) -> None:
     wanted, _ = train(tmp_path / "a", objective=build_objective(method))
-    train(tmp_path / "b", objective=build_objective(method), hooks=stop_after(4))
+    train_until(4, tmp_path / "b", objective=build_objective(method))
     found, _ = train(tmp_path / "b", objective=build_objective(method))
     assert losses(tmp_path / "b") == losses(tmp_path / "a")
     assert len(losses(tmp_path / "a")) == 6
@@ -48,8 +49,7 @@ def test_a_resumed_run_equals_an_undisturbed_one_bit_for_bit(
 def test_a_run_that_died_between_checkpoints_replays_bit_for_bit(tmp_path: Path) -> None:
     """Step 5 was logged, but the newest whole checkpoint is that of step 4."""
     wanted, _ = train(tmp_path / "a")
-    with pytest.raises(DataError, match="ended before step 6"):
-        train(tmp_path / "b", end=5)
+    train_until(5, tmp_path / "b")
     assert len(losses(tmp_path / "b")) == 5
     found, _ = train(tmp_path / "b")
     assert losses(tmp_path / "b") == losses(tmp_path / "a")
@@ -85,20 +85,20 @@ def test_what_stops_one_worker_stops_all_with_the_same_error(
 
 def test_run_loop_commits_and_tells_of_each_checkpoint(tmp_path: Path) -> None:
     told: list[tuple[int, str, float]] = []
-    hooks = LoopHooks(
-        on_checkpoint=lambda step, path, metrics: told.append((step, path.name, metrics["step"]))
-    )
-    _, result = train(tmp_path, hooks=hooks)
+
+    def remember(step: int, path: Path, metrics: Metrics) -> None:
+        told.append((step, path.name, metrics["step"]))
+
+    _, result = train(tmp_path, on_checkpoint=remember)
     assert told == [(step, f"step-0000000{step}", step) for step in (2, 4, 6)]
-    assert result.is_finished
+    assert result.step == 6
     assert result.checkpoint == tmp_path / "checkpoints" / "step-00000006"
     kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert kept == ["step-00000004", "step-00000006"]
 
 
 def test_run_loop_writes_position_and_texts_into_the_checkpoint(tmp_path: Path) -> None:
-    _, result = train(tmp_path, hooks=stop_after(4))
-    assert not result.is_finished
+    train_until(4, tmp_path)
     checkpoint = read_checkpoint(tmp_path)
     assert checkpoint.texts == {"config.yaml": "stage: scratch\n"}
     assert checkpoint.state == {
@@ -121,7 +121,7 @@ def test_run_loop_of_a_finished_run_does_nothing(tmp_path: Path) -> None:
     train(tmp_path)
     before = losses(tmp_path)
     _, result = train(tmp_path)
-    assert (result.step, result.is_finished, result.checkpoint) == (6, True, None)
+    assert (result.step, result.checkpoint) == (6, None)
     assert losses(tmp_path) == before
 
 
@@ -136,7 +136,7 @@ def test_run_loop_logs_rows_epochs_and_probability(tmp_path: Path) -> None:
 
 
 def test_run_loop_lists_a_bad_row_once(tmp_path: Path) -> None:
-    train(tmp_path, hooks=stop_after(2))
+    train_until(2, tmp_path)
     train(tmp_path)
     lines = (tmp_path / "quarantine.jsonl").read_text().splitlines()
     assert [json.loads(line)["row_id"] for line in lines] == [BAD_ROW]
@@ -150,19 +150,12 @@ def test_run_loop_stops_when_too_many_rows_are_bad(tmp_path: Path) -> None:
 
 
 def test_run_loop_may_not_commit_once_a_newer_attempt_has_begun(tmp_path: Path) -> None:
-    def begin_another(_: str, done: int, __: int) -> None:
-        if done == 1:
-            open_run(tmp_path, {}, collective=Collective())
+    def begin_another(step: int, path: Path, metrics: Metrics) -> None:
+        open_run(tmp_path, {}, collective=Collective())
 
     with pytest.raises(CheckpointError, match="attempt 2 has begun"):
-        train(tmp_path, hooks=LoopHooks(progress=begin_another))
-
-
-def test_run_loop_reports_progress_after_each_step(tmp_path: Path) -> None:
-    seen: list[tuple[str, int, int]] = []
-    train(tmp_path, hooks=LoopHooks(progress=lambda *told: seen.append(told)))
-    assert [(done, total) for _, done, total in seen] == [(step, 6) for step in range(1, 7)]
-    assert "nats/token" in seen[0][0]
+        train(tmp_path, on_checkpoint=begin_another)
+    assert read_checkpoint(tmp_path).step == 2
 
 
 def test_run_loop_keeps_frozen_weights_once_beside_the_checkpoints(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from phiray.errors import CheckpointError
 from phiray.training.metrics_log import (
     MetricsLog,
-    describe_metrics,
     log_event,
     measure_step,
     read_metrics,
@@ -74,8 +73,3 @@ def test_measure_step_counts_label_tokens_and_rows_over_the_whole_time() -> None
     assert metrics["tokens_per_second"] == 150
     assert metrics["samples_per_second"] == 3
     assert metrics["train/loss_nats_per_token"] == 2.5
-
-
-def test_describe_metrics_is_one_line() -> None:
-    text = describe_metrics(measure_step(RESULT, seconds=2.0, waited_seconds=0.5))
-    assert text == "loss 2.500 nats/token, 150 label tokens/s, 3.0 rows/s, data wait 25 %"

@@ -11,7 +11,7 @@ from phiray.config.training import MethodConfig, ScheduledSamplingMethod, Traini
 from phiray.models.build import build_language_model
 from phiray.models.phi import Phi
 from phiray.training.collective import Collective
-from phiray.training.loop import LoopHooks, LoopResult, LoopSettings, run_loop
+from phiray.training.loop import LoopResult, LoopSettings, OnCheckpoint, run_loop
 from phiray.training.objective import Objective
 from phiray.training.run_files import open_run, resume
 from phiray.training.state import TrainState, build_state
@@ -137,7 +137,7 @@ def train(
     objective: Objective | None = None,
     settings: LoopSettings | None = None,
     collective: Collective | None = None,
-    hooks: LoopHooks | None = None,
+    on_checkpoint: OnCheckpoint | None = None,
     end: int = 6,
 ) -> tuple[TrainState, LoopResult]:
     """Start or resume a run, as a stage does; the data ends at step `end`."""
@@ -153,6 +153,11 @@ def train(
     resume(state, files, collective=collective)
     steps = build_steps(state.step, end, rank=collective.rank, world=collective.world_size)
     result = run_loop(
-        state, steps, settings=settings, files=files, collective=collective, hooks=hooks
+        state,
+        steps,
+        settings=settings,
+        files=files,
+        collective=collective,
+        on_checkpoint=on_checkpoint,
     )
     return state, result

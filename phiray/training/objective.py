@@ -85,7 +85,10 @@ class Objective(nn.Module):
 
     @property
     def balances_by_bias(self) -> bool:
-        """Whether the router's bias is moved after each step, instead of a loss term."""
+        """Whether the router's bias is moved after each step.
+
+        The balance and z terms of the loss stay on beside it; their coefficients switch them off.
+        """
         return self._moe is not None and self._moe.bias_update_rate > 0
 
     def gold_probability(self, step: int) -> float:

@@ -17,8 +17,8 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
 from phiray.checkpoints.files import write_json
-from phiray.config.stages import AnyStageConfig
-from phiray.config.training import ClusterConfig
+from phiray.config.stages import AlignConfig, AnyStageConfig, InstructConfig
+from phiray.config.training import ClusterConfig, ScheduledSamplingMethod
 from phiray.data.pipeline import CPUS_PER_READER
 from phiray.errors import ClusterError, ConfigError, ExitCode, error_from_payload
 from phiray.jobs.display import Display
@@ -37,6 +37,7 @@ from phiray.runtime import num_cores, ray_session
 from phiray.stages.parts import PreparedData
 from phiray.stages.pinned import identify_models, pin_models
 from phiray.training.metrics_log import read_metrics
+from phiray.training.scheduled_sampling import describe_schedule
 
 RESULT_FILE = "result.json"
 CPUS_PER_WORKER = 1
@@ -84,6 +85,9 @@ def train_stage(config: AnyStageConfig, *, resume: bool, display: Display) -> Ru
     _tell_excluded(run_dir, data, display=display)
     display.note(f"{run_dir.name}: starting {config.cluster.workers} worker(s), 10 to 40 s")
     max_steps = config.training.max_steps
+    method = config.method if isinstance(config, AlignConfig | InstructConfig) else None
+    if isinstance(method, ScheduledSamplingMethod):
+        display.note(f"{run_dir.name}: {describe_schedule(method, max_steps=max_steps)}")
     with (
         ray_session(num_cpus=cpus_reserved(config.cluster, readers=num_readers(config))),
         shown_steps(run_dir, display=display, max_steps=max_steps),

@@ -29,29 +29,38 @@ before it is stretched onto `start` and `end`."""
 def gold_probability(method: MethodConfig, *, step: int, max_steps: int) -> float:
     """Return the probability (0..1) of a gold input token at a step, counted from 0.
 
-    Step 0 has `start`, step `max_steps - 1` has `end`, both exactly; it never rises between.
+    Step 0 has `start`, step `max_steps - 1` has `end`, both exactly; it never rises between. A run
+    of a single step has `start`.
     """
     if not isinstance(method, ScheduledSamplingMethod):
         return 1.0
     start, end = method.start, method.end
-    done = min(1.0, step / (max_steps - 1)) if max_steps > 1 else 0.0
+    if step == 0:
+        return start
+    if step >= max_steps - 1:
+        return end
+    done = step / (max_steps - 1)
     if method.schedule == "exponential" and start > 0:
         fallen: float = start * (end / start) ** done
         return max(end, fallen)
     if method.schedule == "inverse-sigmoid":
         first, last = _inverse_sigmoid(0.0), _inverse_sigmoid(1.0)
         done = (first - _inverse_sigmoid(done)) / (first - last)
-    return start * (1 - done) + end * done
+    # Rounded, a difference may overshoot by the last bit.
+    return max(end, start + (end - start) * done)
 
 
-def describe_schedule(method: MethodConfig, *, max_steps: int) -> str:
-    """Say in one line what the probability of a gold token is at the start, middle and end."""
-    steps = (0, (max_steps - 1) // 2, max_steps - 1)
+def describe_schedule(method: ScheduledSamplingMethod, *, max_steps: int) -> str:
+    """Say in one line what the probability of a gold token is at the start, middle and end.
+
+    Steps are counted from 1, as in the metrics.
+    """
+    steps = dict.fromkeys((0, (max_steps - 1) // 2, max_steps - 1))
     parts = [
-        f"{gold_probability(method, step=step, max_steps=max_steps):.4g} at step {step}"
+        f"{gold_probability(method, step=step, max_steps=max_steps):.4g} at step {step + 1}"
         for step in steps
     ]
-    return "gold_probability " + ", ".join(parts)
+    return f"{method.kind} ({method.schedule}), probability of a gold token: {', '.join(parts)}"
 
 
 def draw_coins(row_ids: Tensor, *, seq: int, seed: int, step: int) -> Tensor:

@@ -10,7 +10,8 @@ import ray
 import torch
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
-from phiray.config.training import ClusterConfig
+from phiray.config.stages import AnyStageConfig, RunConfig
+from phiray.config.training import ClusterConfig, ScheduledSamplingMethod
 from phiray.data.annotations import Excluded
 from phiray.errors import CheckpointError, ClusterError, ConfigError, DataError, ExitCode
 from phiray.jobs import train as job
@@ -193,34 +194,14 @@ def test_what_the_controller_unpickles_loads_no_heavy_library() -> None:
     assert result.stdout.strip() == "[]"
 
 
-@pytest.fixture
-def stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """End every training as Ray does on Ctrl-C, before it starts."""
-
-    class Stopped:
-        def __init__(self, *_: object, **__: object) -> None: ...
-
-        def fit(self) -> None:
-            sys.exit(0)
-
-    monkeypatch.setattr(job, "TorchTrainer", Stopped)
-    monkeypatch.setattr(job, "ray_session", lambda **_: nullcontext())
-
-
-@pytest.mark.usefixtures("stopped")
 def test_ctrl_c_that_ray_took_is_ctrl_c_again_and_says_how_to_go_on(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    display = SilentDisplay()
-    notes: list[str] = []
-    monkeypatch.setattr(display, "note", notes.append)
-    with pytest.raises(KeyboardInterrupt, match=r"^$"):
-        train_stage(scratch_config(world, tmp_path), resume=False, display=display)
+    notes = _notes_until_ctrl_c(scratch_config(world, tmp_path), monkeypatch)
     assert "goes on from its last checkpoint" in notes[-1]
     assert not any("left out" in note for note in notes)
 
 
-@pytest.mark.usefixtures("stopped")
 def test_what_became_no_row_is_told_once_by_reason_with_the_file_that_lists_it(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,13 +209,47 @@ def test_what_became_no_row_is_told_once_by_reason_with_the_file_that_lists_it(
     excluded = tuple(Excluded(reason, str(index)) for index, reason in enumerate(reasons))
     data = PreparedData("f", {"rows": 7}, excluded)
     monkeypatch.setattr(job, "prepare_stage", lambda *_, **__: data)
-    display = SilentDisplay()
-    notes: list[str] = []
-    monkeypatch.setattr(display, "note", notes.append)
     config = scratch_config(world, tmp_path)
-    with pytest.raises(KeyboardInterrupt, match=r"^$"):
-        train_stage(config, resume=False, display=display)
+    notes = _notes_until_ctrl_c(config, monkeypatch)
     file = run_folder(config).absolute() / "excluded.jsonl"
     told = f"scratch: 3 records left out (2 missing image, 1 empty caption): {file}"
     assert [note for note in notes if "left out" in note] == [told]
     assert len(file.read_text().splitlines()) == 3
+
+
+def test_run_with_scheduled_sampling_begins_with_its_schedule(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = PreparedData(fingerprint="rows", counts={})
+    monkeypatch.setattr(job, "prepare_stage", lambda *_, **__: data)
+    (tmp_path / "config.json").write_text("{}")  # a folder of Hugging Face's, never read here
+    config = align_config(world, tmp_path, clip=tmp_path, language_model=tmp_path)
+    method = ScheduledSamplingMethod(schedule="exponential", start=0.8, end=0.2)
+    notes = _notes_until_ctrl_c(config.model_copy(update={"method": method}), monkeypatch)
+    assert [note for note in notes if "gold" in note] == [
+        "align: scheduled-sampling (exponential), probability of a gold token: 0.8 at step 1, "
+        "0.4 at step 2, 0.2 at step 3"
+    ]
+    plain = config.model_copy(update={"run": RunConfig(name="plain", output_dir=str(tmp_path))})
+    assert not any("gold" in note for note in _notes_until_ctrl_c(plain, monkeypatch))
+
+
+def _notes_until_ctrl_c(config: AnyStageConfig, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Start a run that is stopped before its first step; return what a person was told."""
+
+    class Stopped:
+        """Ends every training as Ray does on Ctrl-C."""
+
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def fit(self) -> None:
+            sys.exit(0)
+
+    display = SilentDisplay()
+    notes: list[str] = []
+    monkeypatch.setattr(display, "note", notes.append)
+    monkeypatch.setattr(job, "TorchTrainer", Stopped)
+    monkeypatch.setattr(job, "ray_session", lambda **_: nullcontext())
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
+        train_stage(config, resume=False, display=display)
+    return notes

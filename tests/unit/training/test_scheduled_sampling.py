@@ -155,7 +155,7 @@ def test_gold_probability_starts_ends_and_never_rises(schedule: ScheduleName) ->
     method = ScheduledSamplingMethod(schedule=schedule, start=0.8, end=0.2)
     found = [gold_probability(method, step=step, max_steps=101) for step in range(101)]
     assert found[0] == 0.8
-    assert found[-1] == pytest.approx(0.2, abs=1e-15)
+    assert found[-1] == 0.2
     assert found == sorted(found, reverse=True)
     middle = 0.4 if schedule == "exponential" else 0.5  # sqrt(0.8 * 0.2), and the mean
     assert found[50] == pytest.approx(middle)
@@ -172,9 +172,28 @@ def test_gold_probability_of_standard_and_of_a_single_step() -> None:
     assert gold_probability(ScheduledSamplingMethod(start=0.7), step=0, max_steps=1) == 0.7
 
 
+@pytest.mark.parametrize("schedule", ["linear", "exponential", "inverse-sigmoid"])
+@pytest.mark.parametrize(("start", "end"), [(0.14, 0.11), (0.9, 0.3), (0.1, 0.1), (1.0, 1.0)])
+def test_gold_probability_has_both_ends_to_the_last_bit(
+    schedule: ScheduleName, start: float, end: float
+) -> None:
+    method = ScheduledSamplingMethod(schedule=schedule, start=start, end=end)
+    found = [gold_probability(method, step=step, max_steps=101) for step in range(102)]
+    assert (found[0], found[-2], found[-1]) == (start, end, end)
+    assert found == sorted(found, reverse=True)
+
+
 def test_describe_schedule_names_start_middle_and_end() -> None:
     text = describe_schedule(ScheduledSamplingMethod(start=0.9, end=0.1), max_steps=11)
-    assert text == "gold_probability 0.9 at step 0, 0.5 at step 5, 0.1 at step 10"
+    assert text == (
+        "scheduled-sampling (linear), probability of a gold token: 0.9 at step 1, 0.5 at step 6, "
+        "0.1 at step 11"
+    )
+
+
+def test_describe_schedule_of_a_single_step_names_it_once() -> None:
+    text = describe_schedule(ScheduledSamplingMethod(start=0.7), max_steps=1)
+    assert text.endswith("gold token: 0.7 at step 1")
 
 
 def test_rollout_leaves_the_mode_of_each_module_as_it_was() -> None:

@@ -22,6 +22,11 @@ _PRIVATE_UMASK = 0o077
 _OBJECT_STORE_BYTES = 500 * 1024**2
 """Enough for prefetched batches on one machine; Ray's default would take 30 % of the memory."""
 
+CHECKPOINT_PATIENCE_SECONDS = 30 * 60
+"""While rank 0 writes, flushes and hashes a checkpoint, the other workers wait in a collective, and
+nobody reads from the pipelines: 33 GB of Phi-2's `instruct` take half an hour at 18 MB/s. Such
+patience costs nothing where a worker dies: its closed connections, and Ray, tell of it at once."""
+
 _TRAIN_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Seconds between the controller's polls: a report blocks until the next one.
@@ -30,7 +35,8 @@ _TRAIN_SETTINGS = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
     # A rank that never reports would hang the others for ever.
     "RAY_TRAIN_COLLECTIVE_TIMEOUT_S": "300",
-    "RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S": "300",
+    # Ray Data counts the time in which nobody asks for rows, too.
+    "RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S": str(CHECKPOINT_PATIENCE_SECONDS),
     # A node of an embedded Ray is never drained; the watcher costs each start seconds of CPU time.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     # Ray warns that it will not override CUDA_VISIBLE_DEVICES for workers without a GPU.

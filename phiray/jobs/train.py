@@ -33,7 +33,7 @@ from phiray.jobs.run_folder import (
 )
 from phiray.jobs.tail import shown_steps
 from phiray.jobs.worker import num_readers, train_worker
-from phiray.runtime import num_cores, ray_session
+from phiray.runtime import CHECKPOINT_PATIENCE_SECONDS, num_cores, ray_session
 from phiray.stages.parts import PreparedData
 from phiray.stages.pinned import identify_models, pin_models
 from phiray.training.metrics_log import read_metrics
@@ -42,7 +42,6 @@ from phiray.training.scheduled_sampling import describe_schedule
 RESULT_FILE = "result.json"
 CPUS_PER_WORKER = 1
 """What one worker reserves with Ray; with how many threads it computes is another matter."""
-_COLLECTIVE_TIMEOUT_SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -175,7 +174,7 @@ def _fit(config: AnyStageConfig, run_dir: Path) -> TrainedRun:
         ),
         torch_config=TorchConfig(
             backend=None if config.cluster.use_gpu else "gloo",
-            timeout_s=_COLLECTIVE_TIMEOUT_SECONDS,
+            timeout_s=CHECKPOINT_PATIENCE_SECONDS,
         ),
         # Ray's own record can refuse a start that ours allows: each start has a fresh name.
         run_config=RunConfig(

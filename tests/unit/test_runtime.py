@@ -10,6 +10,7 @@ import ray.data
 
 from phiray.errors import ClusterError, ExitCode
 from phiray.runtime import (
+    CHECKPOINT_PATIENCE_SECONDS,
     ensure_token,
     num_cores,
     quiet_ray,
@@ -116,6 +117,15 @@ def test_embedded_ray_is_private_and_has_room_for_the_workers(
     assert small["num_cpus"] == num_cores()
     assert options["include_dashboard"] is False
     assert mode(token) == 0o600
+
+
+def test_pipelines_outlast_a_large_checkpoint(
+    token: Path, asked: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S"
+    monkeypatch.delitem(os.environ, name, raising=False)
+    start_ray(workers=1)
+    assert os.environ[name] == str(CHECKPOINT_PATIENCE_SECONDS) == "1800"
 
 
 def test_starting_ray_gives_the_umask_back(token: Path, asked: list[dict[str, object]]) -> None:

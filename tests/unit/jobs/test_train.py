@@ -4,10 +4,12 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import ray
 import torch
+from ray.train.torch import TorchConfig
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
 from phiray.config.stages import AnyStageConfig, RunConfig
@@ -32,7 +34,21 @@ from phiray.stages.parts import PreparedData
 from phiray.training.metrics_log import METRICS_NAME
 from tests.stage_builders import align_config, scratch_config
 
+PHI_2_CHECKPOINT_BYTES = 12 * 2_780_000_000
+"""Weights and both moments in fp32."""
 SUMMARY = RunSummary("scratch", "scratch", 3, 372, 5.5, {"loop_seconds": 1.5})
+
+
+class StoppedTrainer:
+    """Stands in for Ray's trainer, and is stopped by Ctrl-C before the first step."""
+
+    options: ClassVar[dict[str, object]] = {}
+
+    def __init__(self, *_: object, **options: object) -> None:
+        StoppedTrainer.options = options
+
+    def fit(self) -> None:
+        sys.exit(0)
 
 
 @pytest.fixture(autouse=True)
@@ -217,6 +233,15 @@ def test_what_became_no_row_is_told_once_by_reason_with_the_file_that_lists_it(
     assert len(file.read_text().splitlines()) == 3
 
 
+def test_workers_wait_for_a_large_checkpoint_on_a_slow_disk(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _notes_until_ctrl_c(scratch_config(world, tmp_path), monkeypatch)
+    torch_config = StoppedTrainer.options["torch_config"]
+    assert isinstance(torch_config, TorchConfig)
+    assert PHI_2_CHECKPOINT_BYTES / torch_config.timeout_s < 20e6  # bytes per second
+
+
 def test_run_with_scheduled_sampling_begins_with_its_schedule(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,19 +261,10 @@ def test_run_with_scheduled_sampling_begins_with_its_schedule(
 
 def _notes_until_ctrl_c(config: AnyStageConfig, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Start a run that is stopped before its first step; return what a person was told."""
-
-    class Stopped:
-        """Ends every training as Ray does on Ctrl-C."""
-
-        def __init__(self, *_: object, **__: object) -> None: ...
-
-        def fit(self) -> None:
-            sys.exit(0)
-
     display = SilentDisplay()
     notes: list[str] = []
     monkeypatch.setattr(display, "note", notes.append)
-    monkeypatch.setattr(job, "TorchTrainer", Stopped)
+    monkeypatch.setattr(job, "TorchTrainer", StoppedTrainer)
     monkeypatch.setattr(job, "ray_session", lambda **_: nullcontext())
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
         train_stage(config, resume=False, display=display)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from phiray.batch import Batch
+from phiray.batch import Batch, move_batch
 from phiray.losses import token_nats
 from phiray.models.interface import TokenModel
 from phiray.types import IGNORE_INDEX, Progress
@@ -112,19 +112,6 @@ def build_batch(candidates: Sequence[Candidate], *, device: torch.device) -> Bat
 def _stack(rows: Sequence[Sequence[int]], length: int, padding: int) -> Tensor:
     padded = [[*row, *[padding] * (length - len(row))] for row in rows]
     return torch.tensor(padded, dtype=torch.int64)  # (batch, seq)
-
-
-def move_batch(batch: Batch, device: torch.device) -> Batch:
-    """Put every tensor of a batch on a device."""
-    moved = batch.copy()
-    moved["input_ids"] = batch["input_ids"].to(device)
-    moved["attention_mask"] = batch["attention_mask"].to(device)
-    moved["labels"] = batch["labels"].to(device)
-    moved["loss_weights"] = batch["loss_weights"].to(device)
-    moved["row_ids"] = batch["row_ids"].to(device)
-    if "pixel_values" in batch:
-        moved["pixel_values"] = batch["pixel_values"].to(device)
-    return moved
 
 
 def device_of(model: TokenModel) -> torch.device:

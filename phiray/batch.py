@@ -1,12 +1,13 @@
 """The types that hold tensors and cross layers: batches of rows, and what a model returns.
 
 Source: batch keys are those of Hugging Face and of Phi-2's own config.
-Limits: no behaviour lives here.
+Limits: no behaviour lives here, but that a batch can be put on a device.
 """
 
 from dataclasses import dataclass
-from typing import NotRequired, TypedDict
+from typing import NotRequired, TypedDict, cast
 
+import torch
 from torch import Tensor
 
 from phiray.types import BadRow
@@ -61,3 +62,14 @@ class StepInput:
 
     micro_batches: list[Batch]
     bad_rows: list[BadRow]
+
+
+def move_batch(batch: Batch, device: torch.device) -> Batch:
+    """Copy a batch to a device; on the CPU nothing is copied."""
+    moved = {
+        name: value.to(device, non_blocking=True)
+        for name, value in batch.items()
+        if isinstance(value, Tensor)
+    }
+    # the keys are those of `batch`; mypy cannot follow a TypedDict through a comprehension
+    return cast(Batch, moved)

@@ -35,8 +35,6 @@ class ObjectiveSums:
     """() float32, nats: token losses and, per label token, the weighted balance terms."""
     token_loss_sum: Tensor
     """() float32, nats: cross entropy alone."""
-    num_label_tokens: Tensor
-    """() float32."""
     balance_sum: Tensor
     """() float32: balance term of each row, summed."""
     z_sum: Tensor
@@ -129,7 +127,6 @@ class Objective(nn.Module):
         return ObjectiveSums(
             loss_sum=loss_sum,
             token_loss_sum=token_loss_sum.detach(),
-            num_label_tokens=label_tokens.sum(),
             balance_sum=_weighted(weights, router.balance if router else None),
             z_sum=_weighted(weights, router.z if router else None),
             num_real_rows=(weights > 0).sum().float(),

@@ -15,13 +15,13 @@ Limits: fp32, or bf16 autocast with fp32 weights; no loss scaling, so no fp16.
 import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from phiray.batch import Batch
+from phiray.batch import Batch, move_batch
 from phiray.errors import DataError, ExitCode, PhirayError
 from phiray.training.collective import Collective, sum_numbers
 from phiray.training.objective import Objective, ObjectiveSums, count_labels
@@ -169,17 +169,6 @@ def _accumulate(
             (found.loss_sum * scale).backward()  # type: ignore[no-untyped-call]  # torch's own
         sums.append(found)
     return sums
-
-
-def move_batch(batch: Batch, device: torch.device) -> Batch:
-    """Copy a batch to a device; on the CPU nothing is copied."""
-    moved = {
-        name: value.to(device, non_blocking=True)
-        for name, value in batch.items()
-        if isinstance(value, Tensor)
-    }
-    # the keys are those of `batch`; mypy cannot follow a TypedDict through a comprehension
-    return cast(Batch, moved)
 
 
 def _autocast(settings: StepSettings) -> AbstractContextManager[None]:

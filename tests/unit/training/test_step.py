@@ -8,7 +8,7 @@ from torch import Tensor
 from phiray.batch import Batch
 from phiray.errors import DataError, ExitCode, PhirayError
 from phiray.training.collective import Collective
-from phiray.training.step import StepSettings, move_batch, seed_step, train_step
+from phiray.training.step import StepSettings, seed_step, train_step
 from phiray.types import FILLER_ROW
 from tests.unit.training.four_processes import (
     POISONED_RANK,
@@ -139,11 +139,6 @@ def test_a_step_runs_on_a_gpu(precision: str) -> None:
         collective=Collective(),
     )
     assert result.loss_nats_per_token == pytest.approx(step_once(build_batch([1, 2])), rel=0.05)
-
-
-def test_move_batch_keeps_every_key() -> None:
-    batch = build_batch([1])
-    assert move_batch(batch, CPU).keys() == batch.keys()
 
 
 def test_seed_step_differs_by_seed_step_and_rank_and_repeats() -> None:

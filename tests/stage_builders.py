@@ -32,6 +32,7 @@ from phiray.world.build import build_world
 from phiray.world.settings import WorldConfig
 from tests.step_reader import read_steps
 
+CPU = torch.device("cpu")
 STEPS = 3
 BATCH = 4
 VOCAB = 320
@@ -172,11 +173,11 @@ def instruct_config(world: Path, runs: Path, *, checkpoint: Path) -> InstructCon
     )
 
 
-def train(config: AnyStageConfig) -> Trained:
+def train(config: AnyStageConfig, *, device: torch.device = CPU) -> Trained:
     """Do what a worker does, with rows that are read in this process."""
     parts = stage_module(config.stage).build(config)
     before = {name: tensor.clone() for name, tensor in parts.model.state_dict().items()}
-    collective, device = Collective(), torch.device("cpu")
+    collective = Collective()
     state = build_state(
         parts.objective, training=config.training, collective=collective, device=device
     )
@@ -207,5 +208,5 @@ def train(config: AnyStageConfig) -> Trained:
 
 def changed_names(trained: Trained) -> set[str]:
     """Return the names of weights that differ from those before the first step."""
-    after = trained.parts.model.state_dict()
+    after = {name: tensor.cpu() for name, tensor in trained.parts.model.state_dict().items()}
     return {name for name, tensor in trained.before.items() if not torch.equal(tensor, after[name])}

@@ -124,7 +124,7 @@ def test_pipelines_outlast_a_large_checkpoint(
 ) -> None:
     name = "RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S"
     monkeypatch.delitem(os.environ, name, raising=False)
-    start_ray(workers=1)
+    start_ray(num_cpus=2)
     assert os.environ[name] == str(CHECKPOINT_PATIENCE_SECONDS) == "1800"
 
 

@@ -100,7 +100,6 @@ def test_each_worker_has_room_for_all_its_readers(workers: int, readers: int, cp
     assert cpus_reserved(ClusterConfig(workers=workers), readers=readers) == cpus
 
 
-@pytest.mark.usefixtures("stopped")
 def test_ray_gets_the_cpus_of_the_readers_that_are_set(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,6 +109,7 @@ def test_ray_gets_the_cpus_of_the_readers_that_are_set(
         asked.append(num_cpus)
         return nullcontext()
 
+    monkeypatch.setattr(job, "TorchTrainer", StoppedTrainer)
     monkeypatch.setattr(job, "ray_session", session)
     monkeypatch.setattr(job, "prepare_stage", lambda *_, **__: PreparedData("f", {}))
     monkeypatch.setattr(job, "pin_models", lambda config: config)

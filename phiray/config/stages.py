@@ -3,7 +3,7 @@
 Limits: a stage names the checkpoint of the one before by its path; nothing is guessed.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter, field_validator, model_validator
 
@@ -39,6 +39,18 @@ class RunConfig(Config):
         return name
 
 
+StageT = TypeVar("StageT", "ScratchConfig", "LitgptConfig", "AlignConfig", "InstructConfig")
+
+
+def _refuse_bf16_on_cpu(config: StageT) -> StageT:
+    if config.training.precision == "bf16" and not config.cluster.use_gpu:
+        raise ValueError(
+            "training.precision is bf16, but cluster.use_gpu is false. bf16 is for GPUs: on most "
+            "CPUs it is many times slower. Set training.precision=fp32, or cluster.use_gpu=true."
+        )
+    return config
+
+
 class ScratchConfig(Config):
     """Pretrain Phi with a mixture of experts from random weights."""
 
@@ -54,6 +66,8 @@ class ScratchConfig(Config):
     """Optimisation."""
     cluster: ClusterConfig = ClusterConfig()
     """Workers."""
+
+    _check_precision = model_validator(mode="after")(_refuse_bf16_on_cpu)
 
     @model_validator(mode="after")
     def _check_length(self) -> "ScratchConfig":
@@ -76,6 +90,8 @@ class LitgptConfig(Config):
     """Optimisation."""
     cluster: ClusterConfig = ClusterConfig()
     """Workers."""
+
+    _check_precision = model_validator(mode="after")(_refuse_bf16_on_cpu)
 
     @model_validator(mode="after")
     def _check_model(self) -> "LitgptConfig":
@@ -110,6 +126,8 @@ class AlignConfig(Config):
     cluster: ClusterConfig = ClusterConfig()
     """Workers."""
 
+    _check_precision = model_validator(mode="after")(_refuse_bf16_on_cpu)
+
     @model_validator(mode="after")
     def _check_image_fits(self) -> "AlignConfig":
         fault = image_length_fault(self.data, self.vision, tower="vision")
@@ -135,6 +153,8 @@ class InstructConfig(Config):
     """Optimisation."""
     cluster: ClusterConfig = ClusterConfig()
     """Workers."""
+
+    _check_precision = model_validator(mode="after")(_refuse_bf16_on_cpu)
 
 
 AnyStageConfig = ScratchConfig | LitgptConfig | AlignConfig | InstructConfig

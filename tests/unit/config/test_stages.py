@@ -57,3 +57,12 @@ def test_run_config_refuses_names_that_are_no_plain_folder(name: str) -> None:
 def test_run_config_refuses_the_names_of_rows_that_every_report_has() -> None:
     with pytest.raises(ValidationError, match="'blank' is the name of a row that every report has"):
         RunConfig(name="blank")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_refuses_bf16_on_a_cpu(stage: str) -> None:
+    settings = {"stage": stage, "training": {"precision": "bf16"}}
+    with pytest.raises(ValidationError, match=r"but cluster\.use_gpu is false"):
+        STAGE_ADAPTER.validate_python(settings)
+    on_gpu = STAGE_ADAPTER.validate_python(settings | {"cluster": {"use_gpu": True}})
+    assert on_gpu.training.precision == "bf16"

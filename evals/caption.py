@@ -6,6 +6,7 @@ Limits: one seeded partner image for each image. Blind rows pass through the sam
 ids.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,8 @@ from phiray.types import Progress
 
 TIE_NATS = 1e-5
 """Likelihoods closer than this are a tie: float32 sums over a caption differ by as much."""
+_ID_DIGITS = 8
+"""Hexadecimal digits that tell the captions of one image apart."""
 
 
 @dataclass(frozen=True)
@@ -185,18 +188,23 @@ def _likelihood_samples(
 ) -> list[Sample]:
     """Make one sample for each caption; `against` gives the gains over other pictures."""
     samples = []
-    captions = [
-        (example, number, caption)
-        for example in task.examples
-        for number, caption in enumerate(example.captions)
-    ]
-    for index, (example, number, caption) in enumerate(captions):
+    captions = [(example, caption) for example in task.examples for caption in example.captions]
+    for index, (example, caption) in enumerate(captions):
         columns = likelihood_columns(caption, nats[index])
         if against:
             columns |= _gain_columns(nats[index], against.shuffled[index], against.blank[index])
-        sample_id = f"{example.image_id}#{number}"
+        sample_id = caption_sample_id(example.image_id, caption)
         samples.append(Sample(arm, sample_id, str(example.image_id), columns))
     return samples
+
+
+def caption_sample_id(image_id: int, caption: str) -> str:
+    """Name a scored caption by what it says.
+
+    A number would name another caption in a run whose limits left one out before it.
+    """
+    digest = hashlib.sha256(caption.encode("utf-8", errors="surrogatepass")).hexdigest()
+    return f"{image_id}#{digest[:_ID_DIGITS]}"
 
 
 def likelihood_columns(text: str, nats: TextNats) -> dict[str, list[float]]:

@@ -1,6 +1,7 @@
 """A model that looks gains from the picture; one that does not gains nothing, and ties."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from phiray.evals.caption import (
     CaptionExample,
     CaptionTask,
     blank_image,
+    caption_sample_id,
     derangement,
     evaluate_captions,
 )
@@ -121,6 +123,26 @@ def test_evaluate_captions_is_the_same_twice() -> None:
     blind = UniformModel(TOKENIZER.vocab_size)
     first = evaluate_captions(_oracle(), blind, _task(), run="align")
     assert first == evaluate_captions(_oracle(), blind, _task(), run="align")
+
+
+def test_evaluate_captions_names_a_caption_the_same_when_another_is_left_out() -> None:
+    whole = _task()
+    examples = [replace(e, captions=["a first one", *e.captions[:1]]) for e in whole.examples]
+    cut = [replace(e, captions=e.captions[1:]) for e in examples]
+    blind = UniformModel(TOKENIZER.vocab_size)
+    said = []
+    for chosen in (examples, cut):
+        samples = evaluate_captions(blind, blind, replace(whole, examples=chosen), run="align")
+        scored = [s for s in samples if s.arm == "align" and "bits_per_byte" in s.columns]
+        said.append({s.sample_id: s.columns["bits_per_byte"][1] for s in scored})
+    assert len(said[0]) == 2 * len(said[1]) == 2 * len(LETTERS)
+    assert {name: said[0][name] for name in said[1]} == said[1]
+
+
+def test_caption_sample_id_tells_captions_and_images_apart() -> None:
+    names = [caption_sample_id(1, "a dog"), caption_sample_id(1, "a cat")]
+    assert len({*names, caption_sample_id(2, "a dog")}) == 3
+    assert all(name.startswith("1#") for name in names)
 
 
 @pytest.mark.parametrize("size", [2, 3, 10, 101])

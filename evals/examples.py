@@ -63,14 +63,16 @@ def load_caption_task(data: EvalData) -> tuple[CaptionTask, dict[str, object]]:
     num_trained = check_contamination(data.ledger, "image", [e.image_id for e in heldout])
     reader = _Reader(data)
     examples: list[CaptionExample] = []
-    for index, image in enumerate(_in_hash_order(heldout, data)):
-        if len(examples) == data.settings.max_images:
+    wanted = min(data.settings.max_images, len(heldout))
+    for image in _in_hash_order(heldout, data):
+        if len(examples) == wanted:
             break
-        reader.tell("reading held-out images", index, len(heldout))
+        reader.tell("reading held-out images", len(examples), wanted)
         captions = _usable_captions(image, data, reader)
         pixels = reader.read(image.path) if captions else None
         if pixels is not None:
             examples.append(CaptionExample(image.image_id, pixels, captions))
+    reader.tell("reading held-out images", wanted, wanted)
     if len(examples) < 2:
         raise DataError(
             f"{len(examples)} of {len(heldout)} held-out images can be used "
@@ -114,14 +116,16 @@ def load_instruct_task(data: EvalData) -> tuple[InstructTask, dict[str, object]]
     num_trained = check_contamination(data.ledger, "image", [e.image_id for e in heldout])
     reader = _Reader(data)
     examples: list[InstructExample] = []
-    for index, row in enumerate(_in_hash_order(heldout, data)):
-        if len(examples) == data.settings.max_conversations:
+    wanted = min(data.settings.max_conversations, len(heldout))
+    for row in _in_hash_order(heldout, data):
+        if len(examples) == wanted:
             break
-        reader.tell("reading held-out conversations", index, len(heldout))
+        reader.tell("reading held-out conversations", len(examples), wanted)
         pixels = reader.read(row.path) if _fits(row, data, reader) else None
         if pixels is not None:
             name = f"{row.image_id}-{_hash([repr(row.turns)])[:8]}"
             examples.append(InstructExample(name, row.image_id, pixels, row.turns))
+    reader.tell("reading held-out conversations", wanted, wanted)
     if not examples:
         raise DataError(
             f"None of {len(heldout)} held-out conversations can be used ({dict(reader.skipped)}). "

@@ -62,6 +62,8 @@ def read_clip_data(
     captions: list[str] = []
     counts: list[int] = []
     for index, example in enumerate(examples, start=1):
+        if progress is not None and (index % PROGRESS_EVERY == 0 or index == len(examples)):
+            progress("reading pictures", index, len(examples))
         try:
             decoded = decode_image(example.path.read_bytes(), image_size=image_size)
         except (ImageError, OSError):
@@ -69,8 +71,6 @@ def read_clip_data(
         pixels.append(torch.from_numpy(decoded))
         captions += example.captions
         counts.append(len(example.captions))
-        if progress is not None and (index % PROGRESS_EVERY == 0 or index == len(examples)):
-            progress("reading pictures", index, len(examples))
     if not pixels:
         raise DataError(
             f"None of {len(examples)} training images can be decoded. Expected JPEG files. Fetch "

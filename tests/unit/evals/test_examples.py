@@ -1,6 +1,7 @@
 """Held-out examples: the same for every run, none of the train part, bad pictures counted."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,27 @@ def test_load_caption_task_counts_broken_pictures(data: EvalData, tmp_path: Path
     skipped = said["skipped"]
     assert isinstance(skipped, dict)
     assert sum(skipped.values()) == 1
+
+
+def test_progress_ends_whatever_was_left_out(data: EvalData) -> None:
+    told: list[tuple[str, int, int]] = []
+
+    def tell(what: str, done: int, total: int) -> None:
+        told.append((what, done, total))
+
+    for settings in (EvalSettings(max_images=3, max_conversations=2), EvalSettings()):
+        for load in (load_caption_task, load_instruct_task):
+            load(replace(data, settings=settings, progress=tell))
+    too_short = data.config.model_copy(update={"max_length": 8})
+    for load in (load_caption_task, load_instruct_task):
+        with pytest.raises(DataError, match="too long"):
+            load(replace(data, config=too_short, progress=tell))
+    last = [now for now, after in pairwise([*told, ("", 0, 0)]) if now[0] != after[0]]
+    assert {what for what, _, _ in last} >= {
+        "reading held-out images",
+        "reading held-out conversations",
+    }
+    assert [call for call in last if call[1] != call[2]] == []
 
 
 def test_load_caption_task_needs_two_images(data: EvalData) -> None:

@@ -58,6 +58,27 @@ def test_read_clip_data_leaves_out_broken_images(tmp_path: Path, tokenizer: Toke
     torch.testing.assert_close(data.token_ids, caption_table(["a", "red", "a circle"], tokenizer))
 
 
+def test_read_clip_data_tells_its_end_though_the_last_image_is_broken(
+    tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    broken = tmp_path / "000000000002.jpg"
+    broken.write_bytes(b"no image")
+    examples = [
+        CaptionedImage(1, image_file(tmp_path, 1, grey=10), ("a",)),
+        CaptionedImage(2, broken, ("b",)),
+    ]
+    told: list[tuple[int, int]] = []
+
+    read_clip_data(
+        examples,
+        tokenizer,
+        image_size=16,
+        progress=lambda _what, done, total: told.append((done, total)),
+    )
+
+    assert told[-1] == (2, 2)
+
+
 def test_read_clip_data_refuses_a_folder_of_broken_images(
     tmp_path: Path, tokenizer: Tokenizer
 ) -> None:

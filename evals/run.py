@@ -240,7 +240,6 @@ def _eval_data(
         tokenizer=loaded.tokenizer,
         num_patches=vision.num_patches,
         image_size=vision.image_size,
-        seed=config.run.seed,
         ledger=loaded.ledger,
         settings=settings,
         progress=progress,

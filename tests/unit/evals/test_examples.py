@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from phiray.config.data import SplitConfig
 from phiray.data.image_rows import CaptionRows
 from phiray.errors import DataError
 from phiray.evals.examples import EvalData, existing_names, load_caption_task, load_instruct_task
@@ -23,7 +24,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> EvalData:
         tokenizer=Tokenizer.load(root / "tokenizer"),
         num_patches=4,
         image_size=32,
-        seed=0,
         ledger={"image": [1]},
         settings=EvalSettings(max_images=6, captions_per_image=2),
     )
@@ -41,10 +41,16 @@ def test_load_caption_task_takes_heldout_images_and_train_captions(data: EvalDat
     assert said["trained_images_checked"] == 1
 
 
-def test_load_caption_task_is_the_same_for_another_seed_of_the_run(data: EvalData) -> None:
-    first, _ = load_caption_task(data)
-    second, _ = load_caption_task(replace(data, seed=5))
-    assert [e.image_id for e in first.examples] == [e.image_id for e in second.examples]
+def test_load_caption_task_counts_idf_on_the_split_not_on_what_the_run_chose(
+    data: EvalData,
+) -> None:
+    few = replace(data, config=data.config.model_copy(update={"max_images": 5}))
+    (whole, said), (cut, cut_said) = load_caption_task(data), load_caption_task(few)
+    assert whole.idf == cut.idf
+    assert whole.train_captions == cut.train_captions
+    assert said == cut_said
+    other = data.config.model_copy(update={"split": SplitConfig(heldout_fraction=0.3)})
+    assert load_caption_task(replace(data, config=other))[1]["idf_sha256"] != said["idf_sha256"]
 
 
 def test_load_caption_task_counts_broken_pictures(data: EvalData, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Lay evaluated runs side by side: all arms, and paired differences between runs.
 
 Source: paired bootstrap over clusters, as in Miller 2024 (arXiv 2411.00640).
-Limits: differences are taken on the samples that both runs have; runs that were evaluated on other
-samples have none.
+Limits: differences are taken on the samples that both runs have; where these were not scored alike,
+a note says so.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from phiray.errors import DataError, ExitCode
 from phiray.evals.aggregate import table_from_samples
 from phiray.evals.bootstrap import paired_interval, sum_by_cluster
 from phiray.evals.collect import EvaluatedRun, collect_runs
+from phiray.evals.comparable import NO_SHARED_SAMPLE, comparison_notes
 from phiray.evals.metrics import METRICS, MetricKind
 from phiray.evals.results import Arms, Metric, Sample, arms_to_json, metric_to_json
 
@@ -32,6 +33,8 @@ class Comparison:
     """Tokens that each run learnt from, by its arm."""
     differences: dict[str, Metric]
     """`first` minus `second`, on the samples that both have."""
+    notes: list[str]
+    """What keeps the two from comparing as they stand."""
 
     @property
     def name(self) -> str:
@@ -118,8 +121,14 @@ def compare_all(runs: Sequence[EvaluatedRun]) -> list[Comparison]:
                     [s for s in second.samples[suite] if s.arm == other],
                 )
                 tokens = {own: first.label_tokens, other: second.label_tokens}
-                if differences:
-                    found.append(Comparison(suite, own, other, tokens, differences))
+                notes = comparison_notes(
+                    first.suites[suite].data,
+                    second.suites[suite].data,
+                    data_set=own.removeprefix(first.name).removeprefix("@") or None,
+                )
+                if not differences:
+                    notes.append(NO_SHARED_SAMPLE)
+                found.append(Comparison(suite, own, other, tokens, differences, notes))
     return found
 
 
@@ -141,6 +150,7 @@ def comparisons_to_json(comparisons: Sequence[Comparison]) -> dict[str, object]:
             "first": comparison.first,
             "second": comparison.second,
             "label_tokens": comparison.label_tokens,
+            "notes": comparison.notes,
             "first_minus_second": {
                 name: {**metric_to_json(metric), "better": comparison.better(name)}
                 for name, metric in comparison.differences.items()
@@ -220,6 +230,7 @@ def _comparison_text(comparison: Comparison) -> str:
     lines = [
         f"{comparison.suite}: {comparison.first} minus {comparison.second} (label tokens {tokens})"
     ]
+    lines += [f"  note: {note}" for note in comparison.notes]
     for name, metric in comparison.differences.items():
         low, high = metric.ci95
         better = comparison.better(name)

@@ -97,11 +97,11 @@ def load_caption_task(data: EvalData) -> tuple[CaptionTask, dict[str, object]]:
         "captions": sum(len(example.captions) for example in examples),
         "heldout_images": len(heldout),
         "idf_images": len(references),
-        "idf_sha256": _hash([repr(captions) for captions in references]),
+        "idf_sha256": hash_texts([repr(captions) for captions in references]),
         "trained_images_checked": num_trained,
         "files": existing_names(data.config, data.config.annotations),
         "skipped": dict(reader.skipped),
-        "examples_sha256": _hash([f"{e.image_id}:{c}" for e in examples for c in e.captions]),
+        "examples_sha256": hash_texts([f"{e.image_id}:{c}" for e in examples for c in e.captions]),
     }
 
 
@@ -126,7 +126,7 @@ def load_instruct_task(data: EvalData) -> tuple[InstructTask, dict[str, object]]
         reader.tell("reading held-out conversations", len(examples), wanted)
         pixels = reader.read(row.path) if _fits(row, data, reader) else None
         if pixels is not None:
-            name = f"{row.image_id}-{_hash([repr(row.turns)])[:8]}"
+            name = f"{row.image_id}-{hash_texts([repr(row.turns)])[:8]}"
             examples.append(InstructExample(name, row.image_id, pixels, row.turns))
     reader.tell("reading held-out conversations", wanted, wanted)
     if not examples:
@@ -150,7 +150,7 @@ def load_instruct_task(data: EvalData) -> tuple[InstructTask, dict[str, object]]
         "trained_images_checked": num_trained,
         "files": existing_names(config, config.conversations),
         "skipped": dict(reader.skipped),
-        "examples_sha256": _hash([f"{e.conversation_id}:{e.turns!r}" for e in examples]),
+        "examples_sha256": hash_texts([f"{e.conversation_id}:{e.turns!r}" for e in examples]),
     }
 
 
@@ -244,7 +244,8 @@ def _fits(row: Conversation, data: EvalData, reader: _Reader) -> bool:
     return True
 
 
-def _hash(texts: Sequence[str]) -> str:
+def hash_texts(texts: Sequence[str]) -> str:
+    """Hash texts in their order: what a result records of the examples it was made on."""
     digest = hashlib.sha256()
     for text in texts:
         digest.update(text.encode("utf-8", errors="surrogatepass") + b"\0")

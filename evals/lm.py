@@ -5,6 +5,7 @@ Limits: a document counts up to `max_document_characters`; the value depends on 
 windows, which is the sequence length that the checkpoint was trained with.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,8 @@ class ScoredDocument:
     tokens: list[int]
     num_bytes: int
     """UTF-8 bytes of exactly the text that `tokens` spell."""
+    text_sha256: str
+    """Of that text."""
 
 
 def tokenize_documents(
@@ -39,7 +42,9 @@ def tokenize_documents(
         text = document.text[: settings.max_document_characters]
         tokens = tokenizer.encode(text)
         if tokens:
-            scored.append(ScoredDocument(document.key, tokens, len(text.encode())))
+            data = text.encode()
+            digest = hashlib.sha256(data).hexdigest()
+            scored.append(ScoredDocument(document.key, tokens, len(data), digest))
     return scored
 
 

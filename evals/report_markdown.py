@@ -60,10 +60,12 @@ def _comparison(comparison: Comparison) -> str:
         for name, metric in comparison.differences.items()
     ]
     header = ["metric", "difference", "95 % interval", "n", "better"]
-    return (
-        f"## {_escape(comparison.first)} minus {_escape(comparison.second)}\n\n"
-        f"Paired on the same samples. Label tokens: {tokens}.\n\n{_table(header, rows)}"
-    )
+    blocks = [
+        f"## {_escape(comparison.first)} minus {_escape(comparison.second)}",
+        f"Paired on the same samples. Label tokens: {tokens}.",
+        *(f"**Note.** {_escape(note)}" for note in comparison.notes),
+    ]
+    return "\n\n".join([*blocks, _table(header, rows)] if rows else blocks)
 
 
 def _training(content: ReportContent) -> str:

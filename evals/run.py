@@ -18,7 +18,12 @@ from phiray.errors import ConfigError, DataError
 from phiray.evals.aggregate import aggregate_samples
 from phiray.evals.caption import evaluate_captions
 from phiray.evals.contamination import check_document_contamination
-from phiray.evals.examples import EvalData, load_caption_task, load_instruct_task
+from phiray.evals.examples import (
+    EvalData,
+    hash_texts,
+    load_caption_task,
+    load_instruct_task,
+)
 from phiray.evals.gallery import select_ids, write_gallery
 from phiray.evals.instruct import evaluate_answers
 from phiray.evals.lm import (
@@ -109,6 +114,7 @@ def evaluate(
             **outcome.data,
             "step": loaded.state.get("step"),
             "settings": settings.model_dump(mode="json"),
+            "tokenizer_sha256": loaded.tokenizer.fingerprint,
         },
         notes=outcome.notes,
         measured={
@@ -153,6 +159,7 @@ def _run_lm(loaded: LoadedModel, settings: EvalSettings, progress: Progress | No
             "tokens": sum(len(document.tokens) for document in documents),
             "unigram_train_tokens": int(counts.sum()),
             "sequence_length": config.data.sequence_length,
+            "examples_sha256": hash_texts([f"{d.key}:{d.text_sha256}" for d in documents]),
         }
     return _Outcome(samples, data, lm_notes(settings), {})
 

@@ -9,7 +9,7 @@ from phiray.config.base import Config
 
 
 class EvalSettings(Config):
-    """How one evaluation is done; two results compare only if these are equal."""
+    """How one evaluation is done; where two results differ in it, their comparison says so."""
 
     seed: int = Field(default=0, ge=0)
     """Seed of the shuffled images, the fresh projector, the gallery and the bootstrap."""

@@ -1,6 +1,7 @@
 """Folders of runs as `phiray train` and `phiray eval` leave them, with made-up numbers."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,13 @@ from phiray.config.stages import AlignConfig, AnyStageConfig, LitgptConfig, RunC
 from phiray.config.training import MethodConfig, ScheduledSamplingMethod, StandardMethod
 from phiray.evals.aggregate import aggregate_samples
 from phiray.evals.gallery import select_ids, write_gallery
-from phiray.evals.results import Sample, SuiteResult, write_result
+from phiray.evals.results import (
+    Sample,
+    SuiteResult,
+    read_result,
+    read_samples,
+    write_result,
+)
 from phiray.evals.settings import EvalSettings
 
 NUM_IMAGES = 12
@@ -61,6 +68,13 @@ def write_lm_runs(root: Path) -> list[Path]:
         write_run(folder, config, loss=3.0 + place)
         _write_suite(folder, "lm", config.run.name, samples)
     return [root / config.run.name for config in configs]
+
+
+def change_data(folder: Path, suite: str, **changes: object) -> None:
+    """Write a suite's result again, as if it had been made on other data."""
+    place = folder / "evals" / suite
+    result, samples = read_result(place), read_samples(place)
+    write_result(place, replace(result, data={**result.data, **changes}), samples)
 
 
 def write_align_runs(root: Path, *, answer: str = "a red circle") -> list[Path]:

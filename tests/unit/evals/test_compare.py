@@ -7,9 +7,10 @@ import pytest
 
 from phiray.errors import DataError
 from phiray.evals.collect import collect_runs
+from phiray.evals.comparable import NO_SHARED_SAMPLE
 from phiray.evals.compare import compare_runs, compare_samples, merge_arms
-from phiray.evals.results import Sample, read_samples
-from tests.unit.evals.runs import write_align_runs, write_lm_runs
+from phiray.evals.results import Sample, read_result, read_samples, write_result
+from tests.unit.evals.runs import change_data, write_align_runs, write_lm_runs
 
 
 def test_compare_runs_pairs_each_set_with_itself(tmp_path: Path) -> None:
@@ -45,6 +46,36 @@ def test_compare_runs_leaves_open_what_the_interval_leaves_open(tmp_path: Path) 
     comparison = replace(compare_runs(folders).comparisons[0], differences=differences)
     assert differences["cider_d"].value == 0.0
     assert comparison.better("cider_d") is None
+
+
+def test_compare_runs_notes_nothing_where_nothing_differs(tmp_path: Path) -> None:
+    runs = [*write_lm_runs(tmp_path), *write_align_runs(tmp_path)]
+    result = compare_runs(runs)
+    assert len(result.comparisons) == 3
+    assert [comparison.notes for comparison in result.comparisons] == [[], [], []]
+    assert "note:" not in result.to_text()
+
+
+def test_compare_runs_notes_other_data_in_text_and_json(tmp_path: Path) -> None:
+    folders = write_lm_runs(tmp_path)
+    for folder, length in zip(folders, (128, 64), strict=True):
+        change_data(folder, "lm", redpajama={"sequence_length": length})
+    result = compare_runs(folders)
+    noted = {comparison.first: comparison.notes for comparison in result.comparisons}
+    assert noted["scratch@gutenberg"] == []
+    assert "windows of 128 and of 64 tokens" in noted["scratch@redpajama"][0]
+    assert f"  note: {noted['scratch@redpajama'][0]}" in result.to_text()
+    assert noted["scratch@redpajama"][0] in str(result.to_json()["comparisons"])
+
+
+def test_compare_runs_says_that_two_runs_share_no_sample(tmp_path: Path) -> None:
+    folders = write_align_runs(tmp_path)
+    place = folders[1] / "evals" / "caption"
+    moved = [replace(s, sample_id=f"other-{s.sample_id}") for s in read_samples(place)]
+    write_result(place, read_result(place), moved)
+    (comparison,) = compare_runs(folders).comparisons
+    assert comparison.differences == {}
+    assert comparison.notes == [NO_SHARED_SAMPLE]
 
 
 def test_compare_samples_matches_by_id_whatever_the_order() -> None:

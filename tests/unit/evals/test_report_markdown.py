@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from phiray.evals.report import write_report
-from tests.unit.evals.runs import write_align_runs, write_lm_runs
+from tests.unit.evals.runs import change_data, write_align_runs, write_lm_runs
 
 
 def test_render_markdown_has_all_rows_and_marks_blind_ones(tmp_path: Path) -> None:
@@ -17,3 +17,11 @@ def test_render_markdown_has_all_rows_and_marks_blind_ones(tmp_path: Path) -> No
     assert "- a \\| b \\<i\\>" in text
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert all(line.endswith(" |") for line in tables)
+
+
+def test_render_markdown_notes_what_does_not_compare(tmp_path: Path) -> None:
+    folders = write_align_runs(tmp_path / "r")
+    for folder, name in zip(folders, "ab", strict=True):
+        change_data(folder, "caption", examples_sha256=name)
+    text = write_report(folders, tmp_path / "report.html").markdown.read_text()
+    assert "**Note.** The two were scored on other examples" in text

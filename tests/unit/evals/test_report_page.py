@@ -1,6 +1,7 @@
 """The page is whole by itself and shows text as text."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 
 from phiray.evals.report import write_report
 from phiray.evals.report_page import format_value
-from tests.unit.evals.runs import write_align_runs, write_lm_runs
+from phiray.evals.results import read_result, read_samples, write_result
+from tests.unit.evals.runs import change_data, write_align_runs, write_lm_runs
 
 _VOID = {"meta", "br", "img", "line", "polyline"}
 
@@ -81,6 +83,26 @@ def test_page_has_pictures_curves_and_all_rows(page: str, checker: _Checker) -> 
     assert page.count("<polyline ") == 4
     for arm in ("scratch@redpajama", "unigram@gutenberg", "align-standard", "constant"):
         assert arm in checker.text
+
+
+def test_page_warns_of_what_does_not_compare(page: str, tmp_path: Path) -> None:
+    folders = write_align_runs(tmp_path)
+    for folder, name in zip(folders, "ab", strict=True):
+        change_data(folder, "caption", idf_sha256=name)
+    noted = write_report(folders, tmp_path / "report.html").html.read_text()
+    assert '<p class="warning">CIDEr-D was weighed with other' in noted
+    assert '<p class="warning">' not in page
+
+
+def test_page_shows_a_comparison_without_a_sample_in_common(tmp_path: Path) -> None:
+    folders = write_align_runs(tmp_path)
+    place = folders[1] / "evals" / "caption"
+    moved = [replace(s, sample_id=f"other-{s.sample_id}") for s in read_samples(place)]
+    write_result(place, read_result(place), moved)
+    checker = _Checker()
+    checker.feed(write_report(folders, tmp_path / "report.html").html.read_text())
+    assert checker.open == []
+    assert "scored on no common sample" in checker.text
 
 
 @pytest.mark.parametrize(

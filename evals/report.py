@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from phiray.checkpoints.files import write_json
-from phiray.errors import DataError, ExitCode, exit_code_of
+from phiray.checkpoints.files import write_json, write_text
+from phiray.data.atomic import error_from_write
+from phiray.errors import ConfigError, DataError, ExitCode
 from phiray.evals.collect import EvaluatedRun, collect_runs
 from phiray.evals.compare import compare_all, comparisons_to_json, merge_arms
 from phiray.evals.report_markdown import render_markdown
@@ -21,6 +22,7 @@ from phiray.evals.report_page import ReportContent, render_page
 from phiray.evals.results import arms_to_json
 
 SCHEMA = "phiray.report/1"
+_PAGE_SUFFIX = ".html"
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,11 @@ def write_report(
         measured: times and memory of whatever made the runs.
 
     Raises:
-        DataError: if a folder holds no run, none was evaluated, or `out` cannot be written.
+        ConfigError: if `out` cannot be a page (2).
+        DataError: if a folder holds no run or none was evaluated (66), or the report cannot be
+            written (73, 74, 77).
     """
+    report = _places(out)
     runs = collect_runs(folders)
     if not any(run.suites for run in runs):
         raise DataError(
@@ -64,18 +69,34 @@ def write_report(
         notes=_all_notes(runs, notes),
         measured=_measured(runs, measured or {}),
     )
-    report = Report(out, out.with_suffix(".md"), out.with_suffix(".json"))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+        write_text(report.markdown, render_markdown(content))
         write_json(report.json, report_payload(content))
-        report.markdown.write_text(render_markdown(content), encoding="utf-8")
-        report.html.write_text(render_page(content), encoding="utf-8")
+        write_text(report.html, render_page(content))
     except OSError as error:
-        raise DataError(
-            f"{out} cannot be written: {error.strerror}. It must be in a folder that you can "
-            "write. Name another file with --out.",
-            exit_code=exit_code_of(error) or ExitCode.CANNOT_CREATE,
-        ) from error
+        raise error_from_write(out, error, setting="--out") from error
+    return report
+
+
+def _places(out: Path) -> Report:
+    """Name the three files; the page must not take the place of another one, or of a folder."""
+    if out.suffix.lower() != _PAGE_SUFFIX:
+        is_folder = out.is_dir() or not out.name
+        example = out / f"report{_PAGE_SUFFIX}" if is_folder else out.with_suffix(_PAGE_SUFFIX)
+        raise ConfigError(
+            f"--out is {out}, which does not end in {_PAGE_SUFFIX}. It must name the page; "
+            f"Markdown and JSON come beside it. Give e.g. --out {example}.",
+            exit_code=ExitCode.USAGE,
+        )
+    report = Report(out, out.with_suffix(".md"), out.with_suffix(".json"))
+    for path in (report.html, report.markdown, report.json):
+        if path.is_dir():
+            raise ConfigError(
+                f"{path} is a folder, and --out {out} would write a file there. Expected a name "
+                f"that is free or a file. Give e.g. --out {out.with_stem(f'{out.stem}-2')}.",
+                exit_code=ExitCode.USAGE,
+            )
     return report
 
 

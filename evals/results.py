@@ -13,7 +13,6 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from phiray.checkpoints.files import write_json
 from phiray.errors import DataError, ExitCode
 
 RESULT_FILE = "result.json"
@@ -110,7 +109,7 @@ def write_result(folder: Path, result: SuiteResult, samples: Iterable[Sample]) -
     )
     (folder / SAMPLES_FILE).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     payload = {"schema": RESULT_SCHEMA, **asdict(result), "arms": arms_to_json(result.arms)}
-    write_json(folder / RESULT_FILE, payload)
+    (folder / RESULT_FILE).write_text(json_text(payload), encoding="utf-8")
 
 
 def read_result(folder: Path) -> SuiteResult:

@@ -34,13 +34,13 @@ def whole_folder(folder: Path, *, setting: str) -> Iterator[Path]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".partial-{folder.name}-", dir=folder.parent))
     except OSError as error:
-        raise _cannot_write(folder, error, setting=setting) from error
+        raise error_from_write(folder, error, setting=setting) from error
     try:
         yield partial
         _sync(partial)
         _rename(partial, folder)
     except OSError as error:
-        raise _cannot_write(folder, error, setting=setting) from error
+        raise error_from_write(folder, error, setting=setting) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)  # gone already where the rename went well
 
@@ -63,9 +63,16 @@ def _rename(partial: Path, folder: Path) -> None:
             raise
 
 
-def _cannot_write(folder: Path, error: OSError, *, setting: str) -> DataError:
+def error_from_write(path: Path, error: OSError, *, setting: str) -> DataError:
+    """Explain a failed write: disk full (74), forbidden (77), else 73.
+
+    Args:
+        path: what could not be written.
+        error: why.
+        setting: full name of the setting that chooses the place.
+    """
     return DataError(
-        f"{folder} cannot be written: {error.strerror}. Expected room and the right to write in "
-        f"{folder.parent}. Make both, or set {setting} to another folder.",
+        f"{path} cannot be written: {error.strerror}. Expected room and the right to write in "
+        f"{path.parent}. Make both, or set {setting} to another place.",
         exit_code=exit_code_of(error) or ExitCode.CANNOT_CREATE,
     )

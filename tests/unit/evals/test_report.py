@@ -1,11 +1,12 @@
 """report.json: its form, and that it is the same twice but for what is measured."""
 
+import errno
 import json
 from pathlib import Path
 
 import pytest
 
-from phiray.errors import DataError, ExitCode
+from phiray.errors import ConfigError, DataError, ExitCode
 from phiray.evals.report import write_report
 from tests.unit.evals.runs import write_align_runs, write_lm_runs
 
@@ -66,6 +67,46 @@ def test_write_report_refuses_runs_without_an_evaluation(tmp_path: Path) -> None
     with pytest.raises(DataError, match="None of the 1 runs was evaluated") as error:
         write_report([folder], tmp_path / "report.html")
     assert error.value.exit_code is ExitCode.MISSING_INPUT
+
+
+@pytest.mark.parametrize("name", ["report.json", "report.md", "report", ".", ".html", "other.txt"])
+def test_write_report_refuses_a_name_that_is_no_page(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=r"does not end in \.html.*Give e\.g\. --out") as error:
+        write_report([tmp_path], tmp_path / name)
+    assert error.value.exit_code is ExitCode.USAGE
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["report.html", "report.json", "report.md"])
+def test_write_report_refuses_the_place_of_a_folder(tmp_path: Path, name: str) -> None:
+    folders = write_lm_runs(tmp_path / "runs")
+    (tmp_path / name).mkdir()
+    with pytest.raises(ConfigError, match=f"{name} is a folder") as error:
+        write_report(folders, tmp_path / "report.html")
+    assert error.value.exit_code is ExitCode.USAGE
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "runs"])
+
+
+@pytest.mark.parametrize(
+    ("number", "exit_code"),
+    [
+        (errno.ENOSPC, ExitCode.IO),
+        (errno.EACCES, ExitCode.PERMISSION),
+        (errno.EROFS, ExitCode.CANNOT_CREATE),
+    ],
+)
+def test_write_report_exits_with_the_code_of_the_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, exit_code: ExitCode
+) -> None:
+    folders = write_lm_runs(tmp_path / "runs")
+
+    def fail(_path: Path, _text: str) -> None:
+        raise OSError(number, "why")
+
+    monkeypatch.setattr("phiray.evals.report.write_text", fail)
+    with pytest.raises(DataError, match=r"cannot be written: why.*set --out") as error:
+        write_report(folders, tmp_path / "report.html")
+    assert error.value.exit_code is exit_code
 
 
 def test_write_report_says_that_it_cannot_write(tmp_path: Path) -> None:

@@ -33,9 +33,12 @@ def test_evaluate_lm_scores_both_sets_beside_the_unigram(world: Path, tmp_path: 
         "scratch@redpajama",
         "unigram@redpajama",
     }
-    recorded = result.data["gutenberg"], result.data["redpajama"]
-    assert all(isinstance(found, dict) for found in recorded)
-    assert len({str(found).partition("examples_sha256")[2] for found in recorded}) == 2
+    hashes = set()
+    for source in ("gutenberg", "redpajama"):
+        recorded = result.data[source]
+        assert isinstance(recorded, dict)
+        hashes.add(recorded["examples_sha256"])
+    assert len(hashes) == 2
     assert result.data["tokenizer_sha256"] == loaded.tokenizer.fingerprint
     for arm in result.arms.values():
         assert set(arm) == {"bits_per_byte", "token_perplexity"}

@@ -13,6 +13,7 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from phiray.checkpoints.files import write_json
 from phiray.errors import DataError, ExitCode
 
 RESULT_FILE = "result.json"
@@ -101,7 +102,7 @@ def arms_to_json(arms: Arms) -> dict[str, dict[str, dict[str, object]]]:
 
 
 def write_result(folder: Path, result: SuiteResult, samples: Iterable[Sample]) -> None:
-    """Write `result.json` and `samples.jsonl` into the suite's folder of a run."""
+    """Write `result.json` and `samples.jsonl` into a folder that nobody reads yet."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = (
         json.dumps(asdict(sample), sort_keys=True, allow_nan=False, ensure_ascii=False)
@@ -109,7 +110,7 @@ def write_result(folder: Path, result: SuiteResult, samples: Iterable[Sample]) -
     )
     (folder / SAMPLES_FILE).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     payload = {"schema": RESULT_SCHEMA, **asdict(result), "arms": arms_to_json(result.arms)}
-    (folder / RESULT_FILE).write_text(json_text(payload), encoding="utf-8")
+    write_json(folder / RESULT_FILE, payload)
 
 
 def read_result(folder: Path) -> SuiteResult:

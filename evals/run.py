@@ -12,6 +12,7 @@ from pathlib import Path
 
 from phiray.config.data import TextDataConfig
 from phiray.config.stages import AlignConfig, InstructConfig, LitgptConfig, ScratchConfig
+from phiray.data.atomic import whole_folder
 from phiray.data.prepare import prepare_text
 from phiray.data.text_rows import heldout_documents
 from phiray.errors import ConfigError, DataError
@@ -101,7 +102,10 @@ def evaluate(
     settings: EvalSettings | None = None,
     progress: Progress | None = None,
 ) -> SuiteResult:
-    """Score a loaded model and write `result.json`, `samples.jsonl` and pictures into `folder`."""
+    """Score a loaded model; `folder` then holds `result.json`, `samples.jsonl` and pictures.
+
+    They replace those of an evaluation before at once, so that none stands beside another's.
+    """
     settings = settings or EvalSettings()
     start = time.monotonic()
     outcome = SUITES[suite](loaded, settings, progress)
@@ -123,8 +127,9 @@ def evaluate(
             "data_root": loaded.config.data.root,
         },
     )
-    write_result(folder, result, outcome.samples)
-    write_gallery(folder, outcome.pictures)
+    with whole_folder(folder, setting=None, replace=True) as fresh:
+        write_result(fresh, result, outcome.samples)
+        write_gallery(fresh, outcome.pictures)
     return result
 
 

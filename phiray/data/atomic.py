@@ -1,7 +1,8 @@
 """A folder that exists whole or not at all.
 
 Source: POSIX rename(2): atomic within one file system.
-Limits: a process that is killed leaves its `.partial-*` folder beside; it is never read.
+Limits: a process that is killed leaves its `.partial-*` folder beside; it is never read. A folder
+that replaces another is missing for a moment, since POSIX cannot exchange two.
 """
 
 import errno
@@ -18,31 +19,36 @@ _ALREADY_THERE = (errno.EEXIST, errno.ENOTEMPTY)
 
 
 @contextmanager
-def whole_folder(folder: Path, *, setting: str) -> Iterator[Path]:
+def whole_folder(folder: Path, *, setting: str | None, replace: bool = False) -> Iterator[Path]:
     """Give a folder to write into; it becomes `folder` at the end, or vanishes on any error.
-
-    If another process made `folder` in the meantime, its own stays.
 
     Args:
         folder: what it shall be called.
-        setting: full name of the setting that chooses the place, for the error.
+        setting: full name of the setting that chooses the place, for the error; none if none does.
+        replace: whether a `folder` that is there already makes room; else it stays, since another
+            process has made the same.
 
     Raises:
         DataError: if it cannot be written: disk full (74), forbidden (77), else 73.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".partial-{folder.name}-", dir=folder.parent))
+        around = Path(tempfile.mkdtemp(prefix=f".partial-{folder.name}-", dir=folder.parent))
+        partial = around / folder.name  # with the rights of any new folder; those above are private
+        partial.mkdir()
     except OSError as error:
         raise error_from_write(folder, error, setting=setting) from error
     try:
         yield partial
         _sync(partial)
-        _rename(partial, folder)
+        if replace and folder.is_dir():
+            _exchange(partial, folder, old=around / "replaced")
+        else:
+            _rename(partial, folder)
     except OSError as error:
         raise error_from_write(folder, error, setting=setting) from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)  # gone already where the rename went well
+        shutil.rmtree(around, ignore_errors=True)
 
 
 def _sync(partial: Path) -> None:
@@ -63,16 +69,27 @@ def _rename(partial: Path, folder: Path) -> None:
             raise
 
 
-def error_from_write(path: Path, error: OSError, *, setting: str) -> DataError:
+def _exchange(partial: Path, folder: Path, *, old: Path) -> None:
+    """Move the folder that is there aside; between the two renames there is none."""
+    folder.rename(old)
+    try:
+        partial.rename(folder)
+    except OSError:
+        old.rename(folder)
+        raise
+
+
+def error_from_write(path: Path, error: OSError, *, setting: str | None) -> DataError:
     """Explain a failed write: disk full (74), forbidden (77), else 73.
 
     Args:
         path: what could not be written.
         error: why.
-        setting: full name of the setting that chooses the place.
+        setting: full name of the setting that chooses the place; none if none does.
     """
+    otherwise = f", or set {setting} to another place" if setting else ""
     return DataError(
         f"{path} cannot be written: {error.strerror}. Expected room and the right to write in "
-        f"{path.parent}. Make both, or set {setting} to another place.",
+        f"{path.parent}. Make both{otherwise}.",
         exit_code=exit_code_of(error) or ExitCode.CANNOT_CREATE,
     )

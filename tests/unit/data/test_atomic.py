@@ -39,6 +39,36 @@ def test_folder_of_another_process_stays(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
 
 
+def test_folder_that_is_replaced_is_whole_at_every_moment(tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    for text in ("old", "young"):
+        with whole_folder(folder, setting=None, replace=True) as partial:
+            (partial / "a").write_text(text)
+            assert not folder.exists() or (folder / "a").read_text() == "old"
+        assert (folder / "a").read_text() == text
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_folder_that_is_replaced_stays_after_an_error(tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    folder.mkdir()
+    (folder / "a").write_text("old")
+    with (
+        pytest.raises(DataError, match=r"why\. Expected room .* Make both\.$"),
+        whole_folder(folder, setting=None, replace=True),
+    ):
+        raise OSError(errno.ENOSPC, "why")
+    assert (folder / "a").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_folder_has_the_rights_of_any_other(tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    with whole_folder(tmp_path / "new", setting=None):
+        pass
+    assert (tmp_path / "new").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 @pytest.mark.parametrize(
     ("number", "exit_code"),
     [

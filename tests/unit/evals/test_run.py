@@ -94,6 +94,27 @@ def test_evaluate_caption_is_equal_twice_but_for_what_is_measured(
     ).read_bytes()
 
 
+def test_evaluate_leaves_the_result_before_if_it_is_cut_off(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, folder = load_vlm(world, tmp_path / "align"), tmp_path / "caption"
+    evaluate("caption", loaded, folder=folder, settings=SETTINGS)
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt("killed")
+
+    monkeypatch.setattr("phiray.evals.results.json_text", stop)  # after the samples are written
+    fewer = SETTINGS.model_copy(update={"max_images": 3})
+    with pytest.raises(KeyboardInterrupt, match="killed"):
+        evaluate("caption", loaded, folder=folder, settings=fewer)
+    assert {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
+    monkeypatch.undo()
+    evaluate("caption", loaded, folder=folder, settings=fewer)
+    assert read_result(folder).data["images"] == 3
+    assert len({sample.cluster for sample in read_samples(folder)}) == 3
+
+
 def test_evaluate_instruct_names_rows_that_are_not_llava_s(world: Path, tmp_path: Path) -> None:
     loaded = load_vlm(world, tmp_path / "instruct", stage="instruct")
     result = evaluate("instruct", loaded, folder=tmp_path / "out", settings=SETTINGS)

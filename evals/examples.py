@@ -99,7 +99,7 @@ def load_caption_task(data: EvalData) -> tuple[CaptionTask, dict[str, object]]:
         "idf_images": len(references),
         "idf_sha256": hash_texts([repr(captions) for captions in references]),
         "trained_images_checked": num_trained,
-        "files": existing_names(data.config, data.config.annotations),
+        "files": _existing_names(data.config),
         "skipped": dict(reader.skipped),
         "examples_sha256": hash_texts([f"{e.image_id}:{c}" for e in examples for c in e.captions]),
     }
@@ -119,6 +119,7 @@ def load_instruct_task(data: EvalData) -> tuple[InstructTask, dict[str, object]]
     num_trained = check_contamination(data.ledger, "image", [e.image_id for e in heldout])
     reader = _Reader(data)
     examples: list[InstructExample] = []
+    files: Counter[str] = Counter()
     wanted = min(data.settings.max_conversations, len(heldout))
     for row in _in_hash_order(heldout, data):
         if len(examples) == wanted:
@@ -128,6 +129,7 @@ def load_instruct_task(data: EvalData) -> tuple[InstructTask, dict[str, object]]
         if pixels is not None:
             name = f"{row.image_id}-{hash_texts([repr(row.turns)])[:8]}"
             examples.append(InstructExample(name, row.image_id, pixels, row.turns))
+            files[row.file] += 1
     reader.tell("reading held-out conversations", wanted, wanted)
     if not examples:
         raise DataError(
@@ -148,15 +150,10 @@ def load_instruct_task(data: EvalData) -> tuple[InstructTask, dict[str, object]]
         "images": len({example.image_id for example in examples}),
         "heldout_conversations": len(heldout),
         "trained_images_checked": num_trained,
-        "files": existing_names(config, config.conversations),
+        "conversations_by_file": dict(files),
         "skipped": dict(reader.skipped),
         "examples_sha256": hash_texts([f"{e.conversation_id}:{e.turns!r}" for e in examples]),
     }
-
-
-def existing_names(config: ImageDataConfig, names: Sequence[str]) -> list[str]:
-    """Return the file names, without folders, of those annotation files that exist."""
-    return [Path(name).name for name in names if (Path(config.root) / name).is_file()]
 
 
 class _Reader:
@@ -188,6 +185,12 @@ def _train_captions(data: EvalData) -> list[tuple[str, ...]]:
     config = data.config.model_copy(update={"max_images": None})
     train = _caption_rows(replace(data, config=config), "train").examples
     return [image.captions for image in _in_hash_order(train, data)[:MAX_IDF_IMAGES]]
+
+
+def _existing_names(config: ImageDataConfig) -> list[str]:
+    """Name the caption files that exist, without their folders."""
+    root = Path(config.root)
+    return [Path(name).name for name in config.annotations if (root / name).is_file()]
 
 
 def _caption_rows(data: EvalData, part: Part) -> CaptionRows:

@@ -1,18 +1,22 @@
 """What a reader must know beside the numbers of a suite.
 
-Limits: says what the settings and the names of files show; nothing is looked up.
+Limits: says what settings, records and the names of files show; nothing is looked up.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
-from phiray.config.model import ModelDescription
+from phiray.config.data import SplitConfig
 from phiray.evals.caption import CaptionTask
+from phiray.evals.examples import MAX_CONSTANT_IMAGES, MAX_IDF_IMAGES
 from phiray.evals.instruct import InstructTask
 from phiray.evals.settings import EvalSettings
+from phiray.world.clip_record import ClipRecord
 
 FEW_IMAGES = 200
 """Below this, CIDEr-D moves by several points with the choice of images."""
 
+_CUSTOM = "custom"
+"""`vision.model` of a tower that comes as a folder."""
 _REAL_INSTRUCT = "llava_instruct_150k.json"
 
 
@@ -28,16 +32,19 @@ def lm_notes(settings: EvalSettings) -> list[str]:
     ]
 
 
-def caption_notes(description: ModelDescription, task: CaptionTask) -> list[str]:
-    """Say how captions are scored, and what the blind rows are."""
+def caption_notes(task: CaptionTask, *, vision: str) -> list[str]:
+    """Say how captions are scored, and what the blind rows are; `vision` tells of the tower."""
     notes = [
         "Captions are scored as they are tokenised, with one blank before them; EOS apart. CIDEr-D "
-        "uses inverse document frequencies frozen from the train split's captions, so it is not "
-        "comparable to published Karpathy-split numbers.",
+        "uses inverse document frequencies frozen from the captions of the train split (of its "
+        f"first {MAX_IDF_IMAGES:,} images by hash of their id), so it is not comparable to "
+        "published Karpathy-split numbers.",
         "Blind rows are scored by the same code on the same images: blank (an image of the mean "
-        "colour), shuffled (another image of the set), constant (the train caption that is best "
-        "to say always), untrained (the same model with a fresh projector).",
-        *_vision_notes(description),
+        "colour), shuffled (another image of the set), constant (of the captions of "
+        f"{len(task.train_captions):,} train images, the first by hash of their id and at most "
+        f"{MAX_CONSTANT_IMAGES:,}, the one that scores best when said of all of these), untrained "
+        "(the same model with a fresh projector).",
+        vision,
     ]
     if len(task.examples) < FEW_IMAGES:
         notes.append(
@@ -47,27 +54,51 @@ def caption_notes(description: ModelDescription, task: CaptionTask) -> list[str]
     return notes
 
 
-def instruct_notes(
-    description: ModelDescription, task: InstructTask, files: Sequence[str]
-) -> list[str]:
-    """Say how answers are scored, and what the rows are not."""
+def instruct_notes(task: InstructTask, files: Mapping[str, int], *, vision: str) -> list[str]:
+    """Say how answers are scored, and what the rows are not.
+
+    Args:
+        task: what was scored.
+        files: how many of the scored conversations come from each file.
+        vision: what is known of the tower.
+    """
     notes = [
         "Answers are scored given the gold history of their conversation. Generated answers are "
         f"cut at {task.settings.max_new_tokens} tokens.",
-        *_vision_notes(description),
+        vision,
     ]
-    if _REAL_INSTRUCT not in files:
+    others = {name: count for name, count in sorted(files.items()) if name != _REAL_INSTRUCT}
+    if others:
+        sources = ", ".join(f"{count} from {name}" for name, count in others.items())
         notes.append(
-            f"The conversations come from {', '.join(files)}. They are derived or generated rows "
+            f"Of {sum(files.values())} scored conversations {sources}: derived or generated rows "
             "in the schema of LLaVA-Instruct, not LLaVA-Instruct-150K."
         )
     return notes
 
 
-def _vision_notes(description: ModelDescription) -> list[str]:
-    if description.vision is None or description.vision.model != "custom":
-        return ["What a pretrained CLIP has seen before cannot be known."]
-    return [
-        "The frozen vision tower is no published CLIP but a small one, trained for this data on "
-        "its train split."
-    ]
+def vision_note(model: str, record: ClipRecord | None, *, split: SplitConfig) -> str:
+    """Say what the frozen tower may have seen before.
+
+    Args:
+        model: `vision.model`.
+        record: of the tower's training by phiray, if there is one.
+        split: of the run; its held-out part is scored.
+    """
+    if model != _CUSTOM:
+        return "What a pretrained CLIP has seen before cannot be known."
+    if record is None:
+        return (
+            "The frozen vision tower came from a custom folder of weights; what it has seen "
+            "before is not known here."
+        )
+    training = f"{record.num_images:,} images (seed {record.seed}, {record.steps} steps)"
+    if record.split != split:
+        return (
+            f"The frozen vision tower is a small CLIP that phiray trained on {training} of another "
+            "split than the run's: it may have seen images that are scored here."
+        )
+    return (
+        f"The frozen vision tower is no published CLIP but a small one that phiray trained on "
+        f"{training} of the train split."
+    )

@@ -33,7 +33,7 @@ from phiray.evals.lm import (
     evaluate_unigram,
     tokenize_documents,
 )
-from phiray.evals.notes import caption_notes, instruct_notes, lm_notes
+from phiray.evals.notes import caption_notes, instruct_notes, lm_notes, vision_note
 from phiray.evals.results import Sample, SuiteResult, write_result
 from phiray.evals.scoring import Pixels
 from phiray.evals.settings import EvalSettings
@@ -43,6 +43,7 @@ from phiray.models.projector import build_projector
 from phiray.models.vision_language import VisionLanguageModel
 from phiray.stages.restore import LoadedModel, load_model
 from phiray.types import Progress
+from phiray.world.clip_record import find_record
 
 EVALS_FOLDER = "evals"
 TEXT_SETS: tuple[str, ...] = ("gutenberg", "redpajama")
@@ -202,7 +203,7 @@ def _run_caption(
     return _Outcome(
         samples,
         {**data, "constant_caption": constant},
-        caption_notes(loaded.description, task),
+        caption_notes(task, vision=_vision_note(loaded)),
         {int(name): pixels[name] for name in chosen},
     )
 
@@ -215,9 +216,19 @@ def _run_instruct(
     by_name = {example.conversation_id: example for example in task.examples}
     chosen = select_ids(by_name, seed=settings.seed, size=settings.gallery_size)
     pictures = {by_name[name].image_id: by_name[name].pixels for name in chosen}
-    files = data["files"]
-    assert isinstance(files, list)
-    return _Outcome(samples, data, instruct_notes(loaded.description, task, files), pictures)
+    files = data["conversations_by_file"]
+    assert isinstance(files, dict)
+    notes = instruct_notes(task, files, vision=_vision_note(loaded))
+    return _Outcome(samples, data, notes, pictures)
+
+
+def _vision_note(loaded: LoadedModel) -> str:
+    assert isinstance(loaded.model, VisionLanguageModel)
+    assert isinstance(loaded.config, AlignConfig | InstructConfig)
+    assert loaded.description.vision is not None
+    tower = loaded.description.vision
+    record = find_record(tower.weights, loaded.model.vision.state_dict())
+    return vision_note(tower.model, record, split=loaded.config.data.split)
 
 
 def untrained_copy(loaded: LoadedModel, *, seed: int) -> TokenModel:

@@ -6,7 +6,7 @@ three forms; rows without an image are left out, since the split is by image id.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from phiray.data.annotations import Excluded, is_coco, is_llava, read_json
@@ -24,6 +24,8 @@ class Conversation:
     path: Path
     turns: tuple[Turn, ...]
     """At least one; stripped, not empty, without the image marker."""
+    file: str = field(compare=False)
+    """Name of the file that it was read from first."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def read_conversations(
         for index, record in enumerate(_records(file)):
             place = f"{file.name}[{index}]"
             try:
-                row = _conversation(record, folder)
+                row = _conversation(record, folder, file=file.name)
             except _BadRecordError as error:
                 excluded.append(Excluded(error.reason, f"{place}: {error.found}"))
                 if error.reason == "missing image" and first_missing is None:
@@ -96,7 +98,7 @@ def _records(file: Path) -> list[object]:
     return content
 
 
-def _conversation(record: object, folder: ImageFolder) -> Conversation:
+def _conversation(record: object, folder: ImageFolder, *, file: str) -> Conversation:
     """Validate one row."""
     if not isinstance(record, dict):
         raise _BadRecordError("bad record", f"{record!r:.100}")
@@ -113,7 +115,7 @@ def _conversation(record: object, folder: ImageFolder) -> Conversation:
         raise _BadRecordError("unsafe name", f"image is {name!r:.100}") from error
     if path is None:
         raise _BadRecordError("missing image", name)
-    return Conversation(image_id, path, turns)
+    return Conversation(image_id, path, turns, file)
 
 
 def _turns(utterances: object) -> tuple[Turn, ...]:

@@ -24,6 +24,7 @@ from phiray.models.clip import GREY_LEVELS, build_clip_model
 from phiray.models.clip_weights import CONFIG_NAME, WEIGHTS_NAME
 from phiray.types import Progress
 from phiray.world.clip_data import ClipData, read_clip_data
+from phiray.world.clip_record import ClipRecord, hash_tower, write_record
 
 VISION_LAYERS = 4
 TEXT_LAYERS = 2
@@ -63,7 +64,8 @@ def train_clip(
     Args:
         data: caption files, images, tokenizer and split; held-out images are never read.
         vision: the sizes of the tower.
-        out: folder for `open_clip_config.json` and `open_clip_model.safetensors`.
+        out: folder for `open_clip_config.json`, `open_clip_model.safetensors` and the record of
+            this training.
         seed: of weights, order and choice of captions.
         max_steps: optimizer steps.
         progress: told of each step.
@@ -77,7 +79,14 @@ def train_clip(
         torch.manual_seed(seed)
         model = build_clip_model(model_cfg)
         losses = _fit(model, clip_data, max_steps=max_steps, progress=progress)
-    save_clip(out, model, model_cfg=model_cfg)
+    record = ClipRecord(
+        num_images=len(clip_data.pixels),
+        split=data.split,
+        seed=seed,
+        steps=len(losses),
+        tower_sha256=hash_tower(model.state_dict()),
+    )
+    save_clip(out, model, model_cfg=model_cfg, record=record)
     last_epoch = losses[-max(1, len(clip_data.pixels) // _batch_size(clip_data)) :]
     return ClipSummary(
         num_images=len(clip_data.pixels),
@@ -109,7 +118,9 @@ def small_model_cfg(vision: VisionConfig, clip_data: ClipData) -> dict[str, Any]
     }
 
 
-def save_clip(out: Path, model: nn.Module, *, model_cfg: dict[str, Any]) -> None:
+def save_clip(
+    out: Path, model: nn.Module, *, model_cfg: dict[str, Any], record: ClipRecord
+) -> None:
     """Write the folder that open_clip and phiray read."""
     out.mkdir(parents=True, exist_ok=True)
     content = {
@@ -118,6 +129,7 @@ def save_clip(out: Path, model: nn.Module, *, model_cfg: dict[str, Any]) -> None
     }
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(tensors, out / WEIGHTS_NAME)
+    write_record(out, record)
     # Last, so that a folder with a config is whole.
     (out / CONFIG_NAME).write_text(json.dumps(content, indent=2))
 

@@ -1,5 +1,6 @@
 """Held-out examples: the same for every run, none of the train part, bad pictures counted."""
 
+import json
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -9,11 +10,11 @@ import pytest
 from phiray.config.data import SplitConfig
 from phiray.data.image_rows import CaptionRows
 from phiray.errors import DataError
-from phiray.evals.examples import EvalData, existing_names, load_caption_task, load_instruct_task
+from phiray.evals.examples import EvalData, load_caption_task, load_instruct_task
 from phiray.evals.settings import EvalSettings
 from phiray.images.paths import image_id_from_name
 from phiray.text.tokenizer import Tokenizer
-from tests.unit.evals.worlds import image_config, make_world
+from tests.unit.evals.worlds import PICTURES, image_config, make_world
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,7 @@ def test_load_caption_task_takes_heldout_images_and_train_captions(data: EvalDat
     assert all(example.pixels.shape == (3, 32, 32) for example in task.examples)
     assert task.idf.num_images == said["idf_images"] == len(train.image_ids)
     assert said["trained_images_checked"] == 1
+    assert said["files"] == ["captions_train2017.json"]
 
 
 def test_load_caption_task_counts_idf_on_the_split_not_on_what_the_run_chose(
@@ -97,7 +99,7 @@ def test_load_caption_task_needs_two_images(data: EvalData) -> None:
 def test_load_instruct_task_leaves_out_what_does_not_fit(data: EvalData) -> None:
     task, said = load_instruct_task(data)
     assert task.system == ""
-    assert said["files"] == ["world_conversations.json"]
+    assert said["conversations_by_file"] == {"world_conversations.json": len(task.examples)}
     names = [example.conversation_id for example in task.examples]
     assert len(set(names)) == len(names)
     config = data.config.model_copy(update={"max_length": 8})
@@ -112,5 +114,21 @@ def test_load_instruct_task_refuses_trained_images(data: EvalData) -> None:
         load_instruct_task(replace(data, ledger={"image": [trained]}))
 
 
-def test_existing_names_lists_files_without_their_folder(data: EvalData) -> None:
-    assert existing_names(data.config, data.config.annotations) == ["captions_train2017.json"]
+def test_load_instruct_task_counts_the_scored_rows_of_each_file(
+    data: EvalData, tmp_path: Path
+) -> None:
+    root = make_world(tmp_path / "world")
+    rows = json.loads((root / PICTURES).read_text())
+    (root / "instruct" / "second.json").write_text(json.dumps(rows))  # nothing new in it
+    for row in rows[::2]:
+        row["conversations"][1]["value"] = "another answer"
+    (root / "instruct" / "third.json").write_text(json.dumps(rows[::2]))
+    names = [PICTURES, *(f"instruct/{name}.json" for name in ("second", "third"))]
+    config = image_config(root).model_copy(update={"conversations": names, "max_bad_fraction": 1.0})
+    task, said = load_instruct_task(replace(data, config=config, settings=EvalSettings()))
+    counts = said["conversations_by_file"]
+    assert isinstance(counts, dict)
+    assert set(counts) == {"world_conversations.json", "third.json"}
+    changed = sum(e.turns[0].answer == "another answer" for e in task.examples)
+    assert counts["third.json"] == changed
+    assert sum(counts.values()) == len(task.examples)

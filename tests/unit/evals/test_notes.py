@@ -1,40 +1,55 @@
 """What the numbers do not say by themselves."""
 
-from phiray.config.model import ModelDescription, PhiConfig, VisionConfig
+from phiray.config.data import SplitConfig
 from phiray.evals.caption import CaptionTask
 from phiray.evals.cider import idf_from_references
 from phiray.evals.instruct import InstructTask
-from phiray.evals.notes import caption_notes, instruct_notes, lm_notes
+from phiray.evals.notes import caption_notes, instruct_notes, lm_notes, vision_note
 from phiray.evals.settings import EvalSettings
+from phiray.world.clip_record import ClipRecord
 from tests.unit.evals.toys import byte_tokenizer
 
-
-def _description(model: str) -> ModelDescription:
-    return ModelDescription(
-        kind="vision-language", language_model=PhiConfig(), vision=VisionConfig(model=model)
-    )
+RECORD = ClipRecord(num_images=1234, split=SplitConfig(), seed=7, steps=200, tower_sha256="x")
 
 
 def _instruct_task() -> InstructTask:
     return InstructTask([], byte_tokenizer(), 1, 100, "", EvalSettings(max_new_tokens=33))
 
 
-def test_caption_notes_warn_of_few_images_and_name_a_small_clip() -> None:
-    task = CaptionTask([], [], idf_from_references([]), byte_tokenizer(), 1, EvalSettings())
-    notes = " ".join(caption_notes(_description("custom"), task))
-    assert "Only 0 images were scored" in notes
-    assert "no published CLIP" in notes
-    assert "cannot be known" in " ".join(caption_notes(_description("ViT-B-32"), task))
-
-
-def test_instruct_notes_say_which_rows_are_not_instruct_150k() -> None:
-    derived = " ".join(
-        instruct_notes(_description("custom"), _instruct_task(), ["derived_from_coco.json"])
+def _caption_task() -> CaptionTask:
+    references = [["a dog"], ["a cat"]]
+    return CaptionTask(
+        [], references, idf_from_references(references), byte_tokenizer(), 1, EvalSettings()
     )
-    assert "derived_from_coco.json" in derived
-    assert "not LLaVA-Instruct-150K" in derived
-    assert "33 tokens" in derived
-    real = instruct_notes(_description("x"), _instruct_task(), ["llava_instruct_150k.json"])
+
+
+def test_caption_notes_warn_of_few_images_and_limit_the_constant() -> None:
+    notes = " ".join(caption_notes(_caption_task(), vision="What the tower is."))
+    assert "Only 0 images were scored" in notes
+    assert "of the captions of 2 train images" in notes
+    assert "at most 1,000" in notes
+    assert "What the tower is." in notes
+
+
+def test_vision_note_tells_of_a_training_only_what_is_recorded() -> None:
+    split = SplitConfig()
+    known = vision_note("custom", RECORD, split=split)
+    assert "phiray trained on 1,234 images (seed 7, 200 steps) of the train split" in known
+    other = vision_note("custom", RECORD, split=SplitConfig(salt="other"))
+    assert "another split than the run's" in other
+    unknown = vision_note("custom", None, split=split)
+    assert "custom folder of weights" in unknown
+    assert "train" not in unknown
+    assert "cannot be known" in vision_note("ViT-B-32", None, split=split)
+
+
+def test_instruct_notes_count_the_rows_that_are_not_instruct_150k() -> None:
+    files = {"llava_instruct_150k.json": 5, "derived_from_coco.json": 3}
+    mixed = " ".join(instruct_notes(_instruct_task(), files, vision=""))
+    assert "Of 8 scored conversations 3 from derived_from_coco.json" in mixed
+    assert "not LLaVA-Instruct-150K" in mixed
+    assert "33 tokens" in mixed
+    real = instruct_notes(_instruct_task(), {"llava_instruct_150k.json": 5}, vision="")
     assert "not LLaVA-Instruct-150K" not in " ".join(real)
 
 

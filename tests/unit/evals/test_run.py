@@ -12,7 +12,10 @@ from phiray.evals.gallery import find_picture, select_ids
 from phiray.evals.results import read_result, read_samples
 from phiray.evals.run import evaluate, evaluate_checkpoint, untrained_copy
 from phiray.evals.settings import EvalSettings
-from tests.unit.evals.worlds import load_scratch, load_vlm, make_world
+from phiray.models.clip import ClipTower
+from phiray.models.vision_language import VisionLanguageModel
+from phiray.world.clip import train_clip
+from tests.unit.evals.worlds import VISION, image_config, load_scratch, load_vlm, make_world
 
 SETTINGS = EvalSettings(
     max_images=5, max_conversations=4, max_documents=2, max_new_tokens=6, gallery_size=2
@@ -73,12 +76,34 @@ def test_evaluate_caption_writes_result_samples_and_pictures(world: Path, tmp_pa
     assert result.data["images"] == 5
     assert result.data["step"] == 7
     assert isinstance(result.data["constant_caption"], str)
-    assert any("small one, trained for this data" in note for note in result.notes)
+    # Nothing says who trained this tower.
+    assert any("custom folder of weights" in note for note in result.notes)
+    assert not any("phiray trained" in note for note in result.notes)
     assert "scoring blind, untrained" in told
     ids = {sample.cluster for sample in read_samples(folder)}
     for image_id in select_ids(ids, seed=0, size=2):
         assert find_picture(folder, image_id) is not None
     assert str(world) not in str((result.data, result.notes))
+
+
+def test_evaluate_caption_tells_of_the_training_of_the_very_tower(
+    world: Path, tmp_path: Path
+) -> None:
+    loaded = load_vlm(world, tmp_path / "align")
+    assert isinstance(loaded.model, VisionLanguageModel)
+    clip = tmp_path / "clip"
+    small = VISION.model_copy(update={"weights": str(clip), "hidden_size": 32})
+    train_clip(image_config(world), small, out=clip, seed=4, max_steps=1)
+    loaded.model.vision.add_module("visual", ClipTower(small).visual)  # beside the toy's means
+    vision = VISION.model_copy(update={"weights": str(clip)})
+    loaded = replace(loaded, description=loaded.description.model_copy(update={"vision": vision}))
+    result = evaluate("caption", loaded, folder=tmp_path / "first", settings=SETTINGS)
+    assert any("(seed 4, 1 steps) of the train split" in note for note in result.notes)
+    train_clip(
+        image_config(world), small, out=clip, seed=5, max_steps=1
+    )  # another tower in its place
+    result = evaluate("caption", loaded, folder=tmp_path / "second", settings=SETTINGS)
+    assert not any("phiray trained" in note for note in result.notes)
 
 
 def test_evaluate_caption_is_equal_twice_but_for_what_is_measured(

@@ -10,6 +10,7 @@ from phiray.models.clip import ClipTower
 from phiray.world.build import CAPTION_FILE, IMAGE_FOLDER, build_world
 from phiray.world.captions import file_name
 from phiray.world.clip import normalised, train_clip
+from phiray.world.clip_record import find_record
 from phiray.world.settings import WorldConfig
 
 VISION = VisionConfig(model="custom", weights="unset", image_size=32, patch_size=16, hidden_size=32)
@@ -36,6 +37,16 @@ def test_train_clip_writes_a_folder_that_the_tower_reads(world: Path, tmp_path: 
     assert features.shape == (2, 4, 32)
     assert summary.steps == 2
     assert summary.num_images < 40
+
+
+def test_train_clip_records_how_it_made_the_tower(world: Path, tmp_path: Path) -> None:
+    summary = train_clip(settings(world), VISION, out=tmp_path, seed=3, max_steps=2)
+
+    tower = ClipTower(VISION.model_copy(update={"weights": str(tmp_path)}))
+    record = find_record(str(tmp_path), tower.state_dict())
+    assert record is not None
+    assert (record.seed, record.steps, record.num_images) == (3, 2, summary.num_images)
+    assert record.split == settings(world).split
 
 
 def test_train_clip_learns_to_tell_pictures_apart(world: Path, tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ LOSS_METRIC = "train/loss_nats_per_token"
 _LAST_FRACTION = 0.1
 """Share of the steps, from the end, over which the final loss is averaged."""
 _CONFIG_FILE = "config.yaml"
-_MANIFEST_FILE = "manifest.json"
-_EVALS_FOLDER = "evals"
+MANIFEST_FILE = "manifest.json"
+EVALS_FOLDER = "evals"
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class EvaluatedRun:
 
     def gallery_folder(self, suite: str) -> Path:
         """Return the folder of a suite's result, which holds its pictures."""
-        return self.folder / _EVALS_FOLDER / suite
+        return self.folder / EVALS_FOLDER / suite
 
 
 def collect_runs(folders: Sequence[Path]) -> list[EvaluatedRun]:
@@ -111,8 +111,8 @@ def collect_run(folder: Path) -> EvaluatedRun:
         DataError: if it holds no run (66), or a broken one (65).
     """
     config = _read_config(folder / _CONFIG_FILE)
-    results = sorted((folder / _EVALS_FOLDER).glob(f"*/{RESULT_FILE}"))
-    manifest = folder / _MANIFEST_FILE
+    results = sorted((folder / EVALS_FOLDER).glob(f"*/{RESULT_FILE}"))
+    manifest = folder / MANIFEST_FILE
     return EvaluatedRun(
         folder=folder,
         config=config,

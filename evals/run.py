@@ -5,7 +5,7 @@ Limits: one process, without Ray; the model runs where it was loaded.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -18,6 +18,7 @@ from phiray.data.text_rows import heldout_documents
 from phiray.errors import ConfigError, DataError
 from phiray.evals.aggregate import aggregate_samples
 from phiray.evals.caption import evaluate_captions
+from phiray.evals.collect import EVALS_FOLDER
 from phiray.evals.contamination import check_document_contamination
 from phiray.evals.examples import (
     EvalData,
@@ -37,6 +38,7 @@ from phiray.evals.notes import caption_notes, instruct_notes, lm_notes, vision_n
 from phiray.evals.results import Sample, SuiteResult, write_result
 from phiray.evals.scoring import Pixels
 from phiray.evals.settings import EvalSettings
+from phiray.evals.trained_data import check_trained_data
 from phiray.evals.unigram import count_tokens, unigram_nats
 from phiray.models.interface import TokenModel
 from phiray.models.projector import build_projector
@@ -45,7 +47,6 @@ from phiray.stages.restore import LoadedModel, load_model
 from phiray.types import Progress
 from phiray.world.clip_record import find_record
 
-EVALS_FOLDER = "evals"
 TEXT_SETS: tuple[str, ...] = ("gutenberg", "redpajama")
 _UNTRAINED_SEED_OFFSET = 1_000_003
 """Keeps the fresh projector from being the one that training started with."""
@@ -80,7 +81,8 @@ def evaluate_checkpoint(
 
     Raises:
         ConfigError: if there is no such suite, or it is not for this kind of model.
-        DataError: if held-out ids were trained on, or data is missing.
+        DataError: if held-out ids were trained on, data is missing, or the run was trained on
+            other data and `root` does not ask for that.
         CheckpointError: if there is no usable checkpoint.
     """
     if suite not in SUITES:
@@ -89,10 +91,17 @@ def evaluate_checkpoint(
         )
     loaded = load_model(path)
     if root is not None:
-        data = loaded.config.data.model_copy(update={"root": root})
-        loaded = replace(loaded, config=loaded.config.model_copy(update={"data": data}))
+        loaded = _with_data(loaded, root=root)
+    notes = check_trained_data(loaded, is_given=root is not None, progress=progress)
+    # Other data may bring another tokenizer, whose ids mean nothing to this model.
+    loaded = _with_data(loaded, tokenizer=str(loaded.checkpoint_path.absolute()))
     folder = loaded.checkpoint_path.parent.parent / EVALS_FOLDER / suite
-    return evaluate(suite, loaded, folder=folder, settings=settings, progress=progress)
+    return evaluate(suite, loaded, folder=folder, settings=settings, notes=notes, progress=progress)
+
+
+def _with_data(loaded: LoadedModel, **changes: str) -> LoadedModel:
+    data = loaded.config.data.model_copy(update=changes)
+    return replace(loaded, config=loaded.config.model_copy(update={"data": data}))
 
 
 def evaluate(
@@ -101,11 +110,13 @@ def evaluate(
     *,
     folder: Path,
     settings: EvalSettings | None = None,
+    notes: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> SuiteResult:
     """Score a loaded model; `folder` then holds `result.json`, `samples.jsonl` and pictures.
 
     They replace those of an evaluation before at once, so that none stands beside another's.
+    `notes` stand before what the suite itself says.
     """
     settings = settings or EvalSettings()
     start = time.monotonic()
@@ -121,7 +132,7 @@ def evaluate(
             "settings": settings.model_dump(mode="json"),
             "tokenizer_sha256": loaded.tokenizer.fingerprint,
         },
-        notes=outcome.notes,
+        notes=[*notes, *outcome.notes],
         measured={
             "seconds": round(time.monotonic() - start, 2),
             "checkpoint": str(loaded.checkpoint_path),

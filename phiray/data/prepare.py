@@ -73,13 +73,7 @@ def prepare_text(config: TextDataConfig, *, progress: Progress | None = None) ->
     """
     root = Path(config.root)
     job = _Job(config, root, Tokenizer.load(root / config.tokenizer), progress)
-    files = file_entries(source_files(config.source, root), root=root, progress=progress)
-    plan = DataManifest(
-        name=config.source,
-        files=files,
-        tokenizer=job.tokenizer.fingerprint,
-        settings=_settings(config, tokenizer=job.tokenizer),
-    )
+    plan = _plan(job)
     folder = root / config.prepared / f"{config.source}-{plan.fingerprint[:16]}"
     was_there = folder.exists()
     found = find_prepared(folder, fingerprint=plan.fingerprint)
@@ -92,6 +86,26 @@ def prepare_text(config: TextDataConfig, *, progress: Progress | None = None) ->
     with whole_folder(folder, setting="data.prepared") as partial:
         manifest = _write(partial, plan=plan, index=index, job=job)
     return PreparedText(folder, manifest)
+
+
+def plan_text(config: TextDataConfig, *, progress: Progress | None = None) -> DataManifest:
+    """Hash what the rows depend on, without making them.
+
+    Raises:
+        DataError: if inputs are missing (66).
+    """
+    root = Path(config.root)
+    return _plan(_Job(config, root, Tokenizer.load(root / config.tokenizer), progress))
+
+
+def _plan(job: _Job) -> DataManifest:
+    files = source_files(job.config.source, job.root)
+    return DataManifest(
+        name=job.config.source,
+        files=file_entries(files, root=job.root, progress=job.progress),
+        tokenizer=job.tokenizer.fingerprint,
+        settings=_settings(job.config, tokenizer=job.tokenizer),
+    )
 
 
 def _settings(

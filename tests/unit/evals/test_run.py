@@ -12,14 +12,20 @@ from phiray.evals.gallery import find_picture, select_ids
 from phiray.evals.results import read_result, read_samples
 from phiray.evals.run import evaluate, evaluate_checkpoint, untrained_copy
 from phiray.evals.settings import EvalSettings
+from phiray.jobs.run_folder import write_manifest
 from phiray.models.clip import ClipTower
 from phiray.models.vision_language import VisionLanguageModel
+from phiray.stages.registry import stage_module
+from phiray.world.build import build_world
 from phiray.world.clip import train_clip
+from phiray.world.settings import WorldConfig
+from tests import stage_builders
 from tests.unit.evals.worlds import VISION, image_config, load_scratch, load_vlm, make_world
 
 SETTINGS = EvalSettings(
     max_images=5, max_conversations=4, max_documents=2, max_new_tokens=6, gallery_size=2
 )
+QUICK = EvalSettings(max_images=4, captions_per_image=1, max_new_tokens=1, gallery_size=2)
 
 
 @pytest.fixture(scope="module")
@@ -97,12 +103,12 @@ def test_evaluate_caption_tells_of_the_training_of_the_very_tower(
     loaded.model.vision.add_module("visual", ClipTower(small).visual)  # beside the toy's means
     vision = VISION.model_copy(update={"weights": str(clip)})
     loaded = replace(loaded, description=loaded.description.model_copy(update={"vision": vision}))
-    result = evaluate("caption", loaded, folder=tmp_path / "first", settings=SETTINGS)
+    result = evaluate("caption", loaded, folder=tmp_path / "first", settings=QUICK)
     assert any("(seed 4, 1 steps) of the train split" in note for note in result.notes)
     train_clip(
         image_config(world), small, out=clip, seed=5, max_steps=1
     )  # another tower in its place
-    result = evaluate("caption", loaded, folder=tmp_path / "second", settings=SETTINGS)
+    result = evaluate("caption", loaded, folder=tmp_path / "second", settings=QUICK)
     assert not any("phiray trained" in note for note in result.notes)
 
 
@@ -123,14 +129,14 @@ def test_evaluate_leaves_the_result_before_if_it_is_cut_off(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded, folder = load_vlm(world, tmp_path / "align"), tmp_path / "caption"
-    evaluate("caption", loaded, folder=folder, settings=SETTINGS)
+    evaluate("caption", loaded, folder=folder, settings=QUICK)
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt("killed")
 
     monkeypatch.setattr("phiray.evals.results.json_text", stop)  # after the samples are written
-    fewer = SETTINGS.model_copy(update={"max_images": 3})
+    fewer = QUICK.model_copy(update={"max_images": 3})
     with pytest.raises(KeyboardInterrupt, match="killed"):
         evaluate("caption", loaded, folder=folder, settings=fewer)
     assert {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
@@ -180,6 +186,22 @@ def test_evaluate_refuses_a_suite_for_another_kind_of_model(
 def test_evaluate_checkpoint_names_the_suites_for_a_wrong_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"'vqa' is not a suite\. Expected one of lm, caption"):
         evaluate_checkpoint("vqa", tmp_path)
+
+
+def test_evaluate_checkpoint_scores_other_data_only_on_purpose(tmp_path: Path) -> None:
+    world = stage_builders.write_world(tmp_path / "world")
+    config = stage_builders.scratch_config(world, tmp_path / "runs")
+    run = stage_builders.train(config).run_dir
+    write_manifest(run, data=stage_module("scratch").prepare(config), seed=config.run.seed)
+    few = SETTINGS.model_copy(update={"max_documents": 1, "max_document_characters": 200})
+    own = evaluate_checkpoint("lm", run, settings=few)
+    build_world(world, seed=9, settings=WorldConfig(num_images=40, num_books=8, num_rows=28))
+    with pytest.raises(DataError, match="does not hold the data that scratch was trained on"):
+        evaluate_checkpoint("lm", run, settings=few)
+    assert read_result(run / "evals" / "lm") == own
+    other = evaluate_checkpoint("lm", run, settings=few, root=str(world))
+    assert "scored on other data" in other.notes[0]
+    assert other.notes[1:] == own.notes
 
 
 def test_untrained_copy_changes_the_projector_only(world: Path, tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from phiray.errors import DataError
 from phiray.evals.bleu import NUM_COLUMNS, bleu_from_sums
 from phiray.evals.bootstrap import Combine, Floats
 
@@ -161,13 +160,3 @@ _KINDS = (
 
 METRICS: dict[str, MetricKind] = {kind.name: kind for kind in _KINDS}
 """In the order in which reports show them."""
-
-
-def metric_kind(name: str) -> MetricKind:
-    """Look a metric up by name."""
-    if name not in METRICS:
-        raise DataError(
-            f"{name!r} is not a metric of phiray. Known metrics: {', '.join(METRICS)}. The file "
-            "was written by another version; run `phiray eval` again."
-        )
-    return METRICS[name]

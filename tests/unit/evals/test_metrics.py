@@ -5,8 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from phiray.errors import DataError
-from phiray.evals.metrics import METRICS, metric_kind
+from phiray.evals.metrics import METRICS
 
 EXPECTED = {
     "bits_per_byte",
@@ -30,12 +29,12 @@ def test_metrics_are_declared_once_with_a_meaning() -> None:
 
 def test_bits_per_byte_of_a_uniform_guess_over_bytes_is_eight() -> None:
     sums = np.array([10 * math.log(256), 10.0])
-    assert float(metric_kind("bits_per_byte").combine(sums)) == pytest.approx(8.0, abs=1e-12)
+    assert float(METRICS["bits_per_byte"].combine(sums)) == pytest.approx(8.0, abs=1e-12)
 
 
 def test_token_perplexity_of_a_uniform_guess_is_the_size_of_the_vocabulary() -> None:
     sums = np.array([[7 * math.log(50.0), 7.0], [3 * math.log(2.0), 3.0]])
-    values = metric_kind("token_perplexity").combine(sums)
+    values = METRICS["token_perplexity"].combine(sums)
     np.testing.assert_allclose(values, [50.0, 2.0], rtol=1e-12)
 
 
@@ -45,8 +44,3 @@ def test_token_perplexity_of_a_uniform_guess_is_the_size_of_the_vocabulary() -> 
 )
 def test_metrics_know_which_direction_is_better(name: str, higher: bool) -> None:
     assert METRICS[name].higher_is_better is higher
-
-
-def test_metric_kind_names_the_known_ones_for_a_wrong_name() -> None:
-    with pytest.raises(DataError, match="'spice' is not a metric of phiray"):
-        metric_kind("spice")

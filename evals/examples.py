@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from phiray.config.data import ImageDataConfig
+from phiray.data.annotations import say_counts
 from phiray.data.coco import CaptionedImage
 from phiray.data.conversations import Conversation
 from phiray.data.image_rows import CaptionRows, ConversationRows, Part
@@ -76,11 +77,12 @@ def load_caption_task(data: EvalData) -> tuple[CaptionTask, dict[str, object]]:
         if pixels is not None:
             examples.append(CaptionExample(image.image_id, pixels, captions))
     reader.tell("reading held-out images", wanted, wanted)
+    reader.check_bad()
     if len(examples) < 2:
         raise DataError(
             f"{len(examples)} of {len(heldout)} held-out images can be used "
-            f"({dict(reader.skipped)}). Shuffled images need at least 2. Give more images, or "
-            "raise data.split.heldout_fraction."
+            f"({say_counts(reader.skipped)}). Shuffled images need at least 2. Give more images, "
+            "or raise data.split.heldout_fraction."
         )
     references = _train_captions(data)
     task = CaptionTask(
@@ -131,10 +133,12 @@ def load_instruct_task(data: EvalData) -> tuple[InstructTask, dict[str, object]]
             examples.append(InstructExample(name, row.image_id, pixels, row.turns))
             files[row.file] += 1
     reader.tell("reading held-out conversations", wanted, wanted)
+    reader.check_bad()
     if not examples:
         raise DataError(
-            f"None of {len(heldout)} held-out conversations can be used ({dict(reader.skipped)}). "
-            "Expected at least one. Raise data.max_length, or give more conversations."
+            f"None of {len(heldout)} held-out conversations can be used "
+            f"({say_counts(reader.skipped)}). Expected at least one. Raise data.max_length, or "
+            "give more conversations."
         )
     task = InstructTask(
         examples=examples,
@@ -162,17 +166,38 @@ class _Reader:
     def __init__(self, data: EvalData) -> None:
         self._image_size = data.image_size
         self._progress = data.progress
+        self._max_bad_fraction = data.config.max_bad_fraction
+        self._num_read = 0
+        self._num_bad = 0
         self.skipped: Counter[str] = Counter()
 
     def read(self, path: Path) -> Pixels | None:
         """Decode one picture; None, counted, if it cannot be used."""
+        self._num_read += 1
         try:
             return decode_image(path.read_bytes(), image_size=self._image_size)
         except ImageError as error:
             self.skipped[error.reason] += 1
         except OSError:
             self.skipped["missing image"] += 1
+        self._num_bad += 1
         return None
+
+    def check_bad(self) -> None:
+        """Stop where too large a share of the pictures is bad: scores would be of other data.
+
+        One bad picture stops nothing, however few there are.
+
+        Raises:
+            DataError: with the counts by reason.
+        """
+        if self._num_bad > max(1.0, self._max_bad_fraction * self._num_read):
+            raise DataError(
+                f"{self._num_bad} of {self._num_read} held-out images cannot be used "
+                f"({say_counts(self.skipped)}). At most "
+                f"data.max_bad_fraction={self._max_bad_fraction} of them may be bad. "
+                "`phiray data check` names them; mend or remove them."
+            )
 
     def tell(self, description: str, done: int, total: int) -> None:
         """Pass progress on."""

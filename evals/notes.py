@@ -6,6 +6,7 @@ Limits: says what settings, records and the names of files show; nothing is look
 from collections.abc import Mapping
 
 from phiray.config.data import SplitConfig
+from phiray.data.annotations import say_counts
 from phiray.evals.caption import CaptionTask
 from phiray.evals.examples import MAX_CONSTANT_IMAGES, MAX_IDF_IMAGES
 from phiray.evals.instruct import InstructTask
@@ -75,6 +76,11 @@ def instruct_notes(task: InstructTask, files: Mapping[str, int], *, vision: str)
             "in the schema of LLaVA-Instruct, not LLaVA-Instruct-150K."
         )
     return notes
+
+
+def skipped_notes(skipped: Mapping[str, int]) -> list[str]:
+    """Say what of the held-out part could not be scored, by reason; nothing if all of it was."""
+    return [f"Held out but not scored: {say_counts(skipped)}."] if skipped else []
 
 
 def vision_note(model: str, record: ClipRecord | None, *, split: SplitConfig) -> str:

@@ -34,7 +34,7 @@ from phiray.evals.lm import (
     evaluate_unigram,
     tokenize_documents,
 )
-from phiray.evals.notes import caption_notes, instruct_notes, lm_notes, vision_note
+from phiray.evals.notes import caption_notes, instruct_notes, lm_notes, skipped_notes, vision_note
 from phiray.evals.results import Sample, SuiteResult, write_result
 from phiray.evals.scoring import Pixels
 from phiray.evals.settings import EvalSettings
@@ -210,11 +210,13 @@ def _run_caption(
     )
     pixels = {str(example.image_id): example.pixels for example in task.examples}
     chosen = select_ids(pixels, seed=settings.seed, size=settings.gallery_size)
+    skipped = data["skipped"]
+    assert isinstance(skipped, dict)
     constant = next(sample.texts["answer"] for sample in samples if sample.arm == "constant")
     return _Outcome(
         samples,
         {**data, "constant_caption": constant},
-        caption_notes(task, vision=_vision_note(loaded)),
+        [*caption_notes(task, vision=_vision_note(loaded)), *skipped_notes(skipped)],
         {int(name): pixels[name] for name in chosen},
     )
 
@@ -227,9 +229,10 @@ def _run_instruct(
     by_name = {example.conversation_id: example for example in task.examples}
     chosen = select_ids(by_name, seed=settings.seed, size=settings.gallery_size)
     pictures = {by_name[name].image_id: by_name[name].pixels for name in chosen}
-    files = data["conversations_by_file"]
+    files, skipped = data["conversations_by_file"], data["skipped"]
     assert isinstance(files, dict)
-    notes = instruct_notes(task, files, vision=_vision_note(loaded))
+    assert isinstance(skipped, dict)
+    notes = instruct_notes(task, files, vision=_vision_note(loaded)) + skipped_notes(skipped)
     return _Outcome(samples, data, notes, pictures)
 
 

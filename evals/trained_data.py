@@ -1,8 +1,9 @@
 """Find out whether the data at a run's place is still what the run was trained on.
 
 Source: the manifest of a run's folder holds the fingerprint of its training rows.
-Limits: covers the texts, ids and settings of the rows that the run learnt from: not the pixels, nor
-the second data set that `lm` scores. A checkpoint outside its run's folder is not checked.
+Limits: covers texts, ids, settings and sizes of pictures of the rows that the run learnt from: not
+their pixels, nor the second data set that `lm` scores. A checkpoint outside its run's folder is not
+checked.
 """
 
 import json
@@ -93,6 +94,5 @@ def training_fingerprint(loaded: LoadedModel, *, progress: Progress | None = Non
         config.data,
         num_patches=vision.num_patches,
         seed=config.run.seed,
-        system=config.data.system_prompt,
         progress=progress,
     ).fingerprint

@@ -1,7 +1,7 @@
 """Find and read committed checkpoints; what is broken is set aside and named.
 
-    newest_checkpoint(run_dir) -> Path | None
-    resolve_checkpoint(path) -> Path
+    newest_checkpoint(run_dir) -> Path | None       # for the run itself: steps over broken ones
+    resolve_checkpoint(path) -> Path                # for all others: refuses a broken one
     read_checkpoint(path) -> Checkpoint(path, step, state, texts)
         .read_tensors() / .read_trainable() / .read_optimizer() -> dict[str, Tensor]
 
@@ -62,7 +62,7 @@ class Checkpoint:
 
 def newest_checkpoint(run_dir: Path) -> Path | None:
     """Find the newest checkpoint that is whole; rename each broken one before it and warn."""
-    for folder in sorted((run_dir / CHECKPOINTS_NAME).glob("step-[0-9]*"), reverse=True):
+    for folder in _committed(run_dir):
         fault = find_fault(folder)
         if fault is None:
             return folder
@@ -72,6 +72,8 @@ def newest_checkpoint(run_dir: Path) -> Path | None:
 
 def resolve_checkpoint(path: Path) -> Path:
     """Turn the path of a checkpoint, or of a run (its newest one), into a verified checkpoint.
+
+    Nothing older is taken in place of a broken one: the caller would not know what it has.
 
     Raises:
         CheckpointError: if there is none (66), or the one asked for is broken (65).
@@ -85,14 +87,15 @@ def resolve_checkpoint(path: Path) -> Path:
     if (path / MANIFEST_NAME).exists():
         _require_whole(path)
         return path
-    newest = newest_checkpoint(path)
-    if newest is None:
+    committed = _committed(path)
+    if not committed:
         raise CheckpointError(
             f"{path} holds no committed checkpoint. Expected {CHECKPOINTS_NAME}/step-* in it, or "
             f"{MANIFEST_NAME} itself. Train the stage first, or give another path.",
             exit_code=ExitCode.MISSING_INPUT,
         )
-    return newest
+    _require_whole(committed[0])
+    return committed[0]
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -111,6 +114,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
         texts={name: (folder / name).read_text(encoding="utf-8") for name in names},
         frozen_sha256=manifest.frozen_sha256,
     )
+
+
+def _committed(run_dir: Path) -> list[Path]:
+    """List the run's checkpoints, newest first, whole or not."""
+    return sorted((run_dir / CHECKPOINTS_NAME).glob("step-[0-9]*"), reverse=True)
 
 
 def _load(path: Path) -> dict[str, Tensor]:
@@ -134,9 +142,12 @@ def _set_aside(folder: Path, *, fault: str) -> None:
 def _require_whole(folder: Path) -> None:
     fault = find_fault(folder)
     if fault is not None:
+        others = [path for path in _committed(folder.parent.parent) if path != folder]
+        whole = next((path for path in others if find_fault(path) is None), None)
+        mend = f"Give the path of a whole one: {whole}." if whole else "Train the run anew."
         raise CheckpointError(
-            f"The checkpoint {folder} is broken: {fault}. Take another checkpoint, or give the "
-            "run's folder: its newest whole one is used."
+            f"{folder} is broken: {fault}. Expected the files that its {MANIFEST_NAME} lists. "
+            f"{mend}"
         )
 
 

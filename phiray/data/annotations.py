@@ -6,7 +6,8 @@ Limits: a file is read whole; at most MAX_JSON_BYTES.
 """
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +96,11 @@ def check_excluded(
             "be bad. Mend or remove them: `phiray data check --json` lists all, given the stage's "
             "config or data.root."
         )
+
+
+def say_counts(reasons: Mapping[str, int]) -> str:
+    """Say how often each reason was met, the most frequent first."""
+    return ", ".join(f"{count} {reason}" for reason, count in Counter(reasons).most_common())
 
 
 def _refuse_constant(name: str) -> object:

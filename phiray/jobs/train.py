@@ -19,6 +19,7 @@ from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 from phiray.checkpoints.files import write_json
 from phiray.config.stages import AlignConfig, AnyStageConfig, InstructConfig
 from phiray.config.training import ClusterConfig, ScheduledSamplingMethod
+from phiray.data.annotations import say_counts
 from phiray.data.pipeline import CPUS_PER_READER
 from phiray.errors import ClusterError, ConfigError, ExitCode, error_from_payload
 from phiray.jobs.display import Display
@@ -149,8 +150,7 @@ def _tell_excluded(run_dir: Path, data: PreparedData, *, display: Display) -> No
     if not data.excluded:
         return
     path = write_excluded(run_dir, data.excluded)
-    reasons = Counter(item.reason for item in data.excluded).most_common()
-    counts = ", ".join(f"{count} {reason}" for reason, count in reasons)
+    counts = say_counts(Counter(item.reason for item in data.excluded))
     display.note(f"{run_dir.name}: {len(data.excluded)} records left out ({counts}): {path}")
 
 

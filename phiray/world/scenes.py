@@ -18,6 +18,7 @@ NUM_RESERVED = 12
 RESERVED_FRACTION = 0.3
 """Share of held-out scenes that show a reserved combination."""
 THING_COUNT_WEIGHTS = (4, 4, 2)
+"""How often a scene has one thing, two, or three, which is the most."""
 
 Combination = tuple[str, str, str]
 """Shape, colour, place."""
@@ -70,7 +71,7 @@ def draw_heldout_scene(rng: random.Random, reserved: frozenset[Combination]) -> 
         if thing.shape != shape and thing.colour != colour and thing.place != place
     ]
     chosen = Thing(shape=shape, colour=colour, size=rng.choice(SIZES), place=place)
-    return Scene(in_reading_order([chosen, *others]))
+    return Scene(in_reading_order([chosen, *others][: len(THING_COUNT_WEIGHTS)]))
 
 
 def in_reading_order(things: list[Thing]) -> tuple[Thing, ...]:

@@ -93,3 +93,14 @@ def test_resolve_checkpoint_refuses_a_broken_checkpoint_by_name(tmp_path: Path) 
     with pytest.raises(CheckpointError, match=r"is broken: config.yaml has 7 bytes"):
         resolve_checkpoint(path)
     assert path.is_dir()
+
+
+def test_resolve_checkpoint_of_a_run_takes_no_older_one_for_a_broken_one(tmp_path: Path) -> None:
+    good, bad = commit_small(tmp_path, step=1), commit_small(tmp_path, step=2)
+    (bad / "optimizer.safetensors").write_bytes(b"torn")
+    with pytest.raises(CheckpointError, match=f"step-00000002 is broken.*whole one: {good}"):
+        resolve_checkpoint(tmp_path)
+    assert bad.is_dir(), "a reader changes nothing"
+    (good / "config.yaml").unlink()
+    with pytest.raises(CheckpointError, match=r"Train the run anew\.$"):
+        resolve_checkpoint(tmp_path)

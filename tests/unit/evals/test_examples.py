@@ -1,6 +1,7 @@
 """Held-out examples: the same for every run, none of the train part, bad pictures counted."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -67,6 +68,18 @@ def test_load_caption_task_counts_broken_pictures(data: EvalData, tmp_path: Path
     skipped = said["skipped"]
     assert isinstance(skipped, dict)
     assert sum(skipped.values()) == 1
+
+
+@pytest.mark.parametrize("load", [load_caption_task, load_instruct_task])
+def test_too_many_broken_pictures_stop_the_evaluation(
+    load: Callable[[EvalData], object], data: EvalData, tmp_path: Path
+) -> None:
+    root = make_world(tmp_path / "world")
+    for path in (root / "coco" / "images").rglob("*.jpg"):
+        path.write_bytes(path.read_bytes()[:40])
+    match = r"of \d+ held-out images cannot be used \(\d+ .*data\.max_bad_fraction=0\.01"
+    with pytest.raises(DataError, match=match):
+        load(replace(data, config=image_config(root)))
 
 
 def test_progress_ends_whatever_was_left_out(data: EvalData) -> None:

@@ -4,7 +4,7 @@ from phiray.config.data import SplitConfig
 from phiray.evals.caption import CaptionTask
 from phiray.evals.cider import idf_from_references
 from phiray.evals.instruct import InstructTask
-from phiray.evals.notes import caption_notes, instruct_notes, lm_notes, vision_note
+from phiray.evals.notes import caption_notes, instruct_notes, lm_notes, skipped_notes, vision_note
 from phiray.evals.settings import EvalSettings
 from phiray.world.clip_record import ClipRecord
 from tests.unit.evals.toys import byte_tokenizer
@@ -57,3 +57,10 @@ def test_lm_notes_name_the_limits() -> None:
     notes = " ".join(lm_notes(EvalSettings(max_documents=9, max_document_characters=1234)))
     assert "9 documents" in notes
     assert "1,234 characters" in notes
+
+
+def test_skipped_notes_count_by_reason_and_are_silent_where_all_was_scored() -> None:
+    assert skipped_notes({}) == []
+    assert skipped_notes({"too long": 1, "broken image": 3}) == [
+        "Held out but not scored: 3 broken image, 1 too long."
+    ]

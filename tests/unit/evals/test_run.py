@@ -135,7 +135,7 @@ def test_evaluate_leaves_the_result_before_if_it_is_cut_off(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt("killed")
 
-    monkeypatch.setattr("phiray.evals.results.json_text", stop)  # after the samples are written
+    monkeypatch.setattr("phiray.evals.results.write_json", stop)  # after the samples are written
     fewer = QUICK.model_copy(update={"max_images": 3})
     with pytest.raises(KeyboardInterrupt, match="killed"):
         evaluate("caption", loaded, folder=folder, settings=fewer)
@@ -192,7 +192,8 @@ def test_evaluate_checkpoint_scores_other_data_only_on_purpose(tmp_path: Path) -
     world = stage_builders.write_world(tmp_path / "world")
     config = stage_builders.scratch_config(world, tmp_path / "runs")
     run = stage_builders.train(config).run_dir
-    write_manifest(run, data=stage_module("scratch").prepare(config), seed=config.run.seed)
+    data = stage_module("scratch").prepare(config)
+    write_manifest(run, data=data, models={}, seed=config.run.seed)
     few = SETTINGS.model_copy(update={"max_documents": 1, "max_document_characters": 200})
     own = evaluate_checkpoint("lm", run, settings=few)
     build_world(world, seed=9, settings=WorldConfig(num_images=40, num_books=8, num_rows=28))

@@ -5,6 +5,7 @@ from phiray.world.scenes import (
     NUM_RESERVED,
     PLACES,
     SHAPES,
+    THING_COUNT_WEIGHTS,
     draw_heldout_scene,
     draw_scene,
     reserved_combinations,
@@ -39,8 +40,9 @@ def test_scenes_name_each_thing_by_shape_colour_and_place_in_reading_order() -> 
     reserved = reserved_combinations(0)
     rng = random.Random(1)
 
-    for _ in range(500):
+    for _ in range(2000):
         things = draw_heldout_scene(rng, reserved).things
+        assert 1 <= len(things) <= len(THING_COUNT_WEIGHTS)
         for values in zip(*[thing.combination for thing in things], strict=True):
             assert len(set(values)) == len(things)
         assert [PLACES.index(thing.place) for thing in things] == sorted(

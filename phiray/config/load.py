@@ -1,5 +1,6 @@
 """From a preset's name or a YAML file, with `--set` changes, to one stage's checked settings.
 
+Source: YAML 1.2 as `yaml_text.py` reads it; exit codes of BSD sysexits.h.
 Limits: one file, no includes; settings come from the file and the command line, never from the
 environment.
 """

@@ -1,5 +1,6 @@
 """Write settings as YAML, with the help of each field as a comment above it.
 
+Source: the help is pydantic's `FieldInfo.description` (`use_attribute_docstrings`).
 Limits: what it writes reads back as the same settings (`load.py`); comments are not kept.
 """
 

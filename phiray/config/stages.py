@@ -1,5 +1,7 @@
 """The settings of each stage: a tagged union over `stage`.
 
+Source: LLaVA's two stages (arXiv 2304.08485) after a language model of one's own; the union is
+pydantic's (`discriminator`).
 Limits: a stage names the checkpoint of the one before by its path; nothing is guessed.
 """
 

@@ -1,5 +1,6 @@
 """What a stage hands to whoever runs it: rows, the module to train, and what a checkpoint carries.
 
+Source: DESIGN 9 (what a checkpoint holds); `tokenizer_config.json` is Hugging Face's name and form.
 Limits: plain data; nothing here knows Ray.
 """
 

@@ -1,5 +1,6 @@
 """What the two text stages share: packed rows, a model with random weights, a ledger of documents.
 
+Source: DESIGN 6 (packed rows; a ledger of seen ids travels with the checkpoints).
 Limits: the stages differ in their data and in whose model it is; loss and loop are the same.
 """
 

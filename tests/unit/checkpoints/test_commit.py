@@ -46,7 +46,7 @@ for _ in range(int(sys.argv[2])):  # one child per kill: the import of torch is 
             tensors = {"model": {"w": torch.full((5000,), float(step))}}
             commit_checkpoint(run, step=step, attempt=attempt, tensors=tensors,
                               state={"step": step}, texts={"config.yaml": "x"})
-            print("saved", step, flush=True)
+            os.write(1, f"saved {step}\\n".encode())  # in one piece, or not at all
             delete_old(run, keep=2)
     print("child", child, flush=True)
     print("gone", os.waitpid(child, 0)[1], flush=True)

@@ -255,7 +255,7 @@ def report(
         from phiray.evals.report import write_report
 
         written = write_report(runs, out)
-    print(f"{written.html}\n{written.json}")
+    print(f"{written.html}\n{written.markdown}\n{written.json}")
 
 
 @app.command()
@@ -318,7 +318,7 @@ def main() -> None:
         code = exit_code_of(error)
         if code is None:
             raise
-        _fail(f"{error.filename or 'A file'}: {error.strerror}. {_MENDS[code]}", code)
+        _fail(f"{error.filename or 'The output'}: {error.strerror}. {_MENDS[code]}", code)
 
 
 _MENDS = {

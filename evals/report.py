@@ -97,6 +97,14 @@ def _places(out: Path) -> Report:
                 f"that is free or a file. Give e.g. --out {out.with_stem(f'{out.stem}-2')}.",
                 exit_code=ExitCode.USAGE,
             )
+    foreign = [path for path in (report.markdown, report.json) if path.exists()]
+    if foreign and not report.html.exists():
+        raise ConfigError(
+            f"{foreign[0]} exists, but no page {out.name} beside it: it is no report's. --out "
+            f"{out} would replace it. Give another name, e.g. --out "
+            f"{out.with_stem(f'{out.stem}-report')}.",
+            exit_code=ExitCode.USAGE,
+        )
     return report
 
 

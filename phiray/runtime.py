@@ -145,7 +145,7 @@ def start_ray(*, num_cpus: int) -> None:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except (RuntimeError, ConnectionError, TimeoutError, OSError) as error:
+    except Exception as error:  # a raylet that is slow to start is told by a bare Exception
         raise ClusterError(
             f"Ray did not start on this machine: {error}. It needs two free logical CPUs, about "
             "2 GB of memory and a writable temporary folder. Run `phiray doctor`."

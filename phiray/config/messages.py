@@ -99,8 +99,6 @@ def _wrong_value(item: ErrorDetails, place: Place, name: str) -> str:
     wanted = expectation(place.field)
     if item["type"] == "finite_number":
         wanted = f"{wanted} that is finite"
-    if item["type"] == "string_pattern_mismatch" and place.field.description:
-        wanted = f"{wanted} ({place.field.description.rstrip('.')})"
     mend = suggest(str(value), choices_of(place.field)) or _example(place, name)
     return f"{name} is {shown}. It must be {wanted}.{mend}"
 

@@ -5,6 +5,7 @@ pydantic's (`discriminator`).
 Limits: a stage names the checkpoint of the one before by its path; nothing is guessed.
 """
 
+import re
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter, field_validator, model_validator
@@ -16,6 +17,8 @@ from phiray.config.training import ClusterConfig, MethodConfig, StandardMethod, 
 
 _ROOM_FOR_TEXT = 128
 """Tokens beside the image that a message suggests; COCO's captions take less than half."""
+_LONGEST_NAME = 100
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{_LONGEST_NAME - 1}}}")
 RESERVED_NAMES = ("blank", "shuffled", "constant", "untrained", "unigram")
 """Rows of a report beside the runs: a run of such a name would stand in for its own baseline."""
 
@@ -23,9 +26,9 @@ RESERVED_NAMES = ("blank", "shuffled", "constant", "untrained", "unigram")
 class RunConfig(Config):
     """The identity of a run: `output_dir/name` is its folder."""
 
-    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str
     """Folder name of the run: letters, digits, '.', '_' and '-'."""
-    output_dir: str = "runs"
+    output_dir: str = Field(default="runs", min_length=1)
     """Folder that holds the runs."""
     seed: int = Field(default=0, ge=0)
     """Seed of weights, row order and sampling."""
@@ -33,6 +36,11 @@ class RunConfig(Config):
     @field_validator("name")
     @classmethod
     def _check_name(cls, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError(
+                f"{name!r} is no name for a folder. It must be 1 to {_LONGEST_NAME} letters, "
+                "digits, '.', '_' and '-', with a letter or digit first. Choose another."
+            )
         if name in RESERVED_NAMES:
             raise ValueError(
                 f"{name!r} is the name of a row that every report has. It must be none of "

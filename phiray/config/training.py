@@ -54,6 +54,16 @@ class TrainingConfig(Config):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_accumulation(self) -> "TrainingConfig":
+        if self.gradient_accumulation_steps > self.global_batch_size:
+            raise ValueError(
+                f"gradient_accumulation_steps is {self.gradient_accumulation_steps}, but "
+                f"global_batch_size is {self.global_batch_size}: some micro-batches would hold no "
+                "row. Lower the first, or raise the second."
+            )
+        return self
+
 
 class StandardMethod(Config):
     """One teacher-forced forward: every input token is the gold one."""

@@ -39,7 +39,9 @@ class ImageError(DataError):
 
     def __init__(self, reason: str, detail: str) -> None:
         """Keep reason and detail apart, for the quarantine file."""
-        super().__init__(f"The image is unusable ({reason}): {detail}. Replace or remove the file.")
+        super().__init__(
+            f"The image is unusable ({reason}): {detail.rstrip('.')}. Replace or remove the file."
+        )
         self.reason = reason
         self.detail = detail
 

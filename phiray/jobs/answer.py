@@ -11,7 +11,7 @@ from phiray.config.stages import InstructConfig
 from phiray.errors import ConfigError, DataError, ExitCode
 from phiray.evals.generation import generate_texts
 from phiray.evals.scoring import Candidate, Pixels
-from phiray.images.decode import decode_image
+from phiray.images.decode import ImageError, decode_image
 from phiray.stages.restore import LoadedModel, generating_model, load_model
 from phiray.text.prompts import caption_prompt, conversation_prompt
 from phiray.types import IGNORE_INDEX
@@ -107,4 +107,7 @@ def _read_pixels(image: Path, *, image_size: int) -> Pixels:
             f"{image} cannot be read: {error.strerror}. --image takes a JPEG, PNG or WebP file.",
             exit_code=ExitCode.MISSING_INPUT,
         ) from error
-    return decode_image(data, image_size=image_size)
+    try:
+        return decode_image(data, image_size=image_size)
+    except ImageError as error:
+        raise DataError(f"--image is {image}. {error.message}") from error

@@ -184,12 +184,13 @@ def test_compare_takes_any_number_of_runs(monkeypatch: pytest.MonkeyPatch) -> No
 @dataclass(frozen=True)
 class Written:
     html: Path = Path("x.html")
+    markdown: Path = Path("x.md")
     json: Path = Path("x.json")
 
 
 def test_report_prints_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = stand_in(monkeypatch, "phiray.evals.report", "write_report", Written())
-    assert run("report", "a", "b", "--out", "x.html") == "x.html\nx.json\n"
+    assert run("report", "a", "b", "--out", "x.html") == "x.html\nx.md\nx.json\n"
     assert calls.positional == ([Path("a"), Path("b")], Path("x.html"))
 
 

@@ -72,8 +72,8 @@ def explain(tree: dict[str, JsonValue]) -> str:
         ),
         (
             {"run": {"name": "a/b"}},
-            "run.name is \"a/b\". It must be text (Folder name of the run: letters, digits, '.', "
-            "'_' and '-'). Change it.",
+            "run.name: 'a/b' is no name for a folder. It must be 1 to 100 letters, digits, '.', "
+            "'_' and '-', with a letter or digit first. Choose another.",
         ),
         ({"run": {}}, "run.name is missing. It must be text. Set it with --set run.name=VALUE."),
         (

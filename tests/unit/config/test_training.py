@@ -11,6 +11,13 @@ def test_training_config_refuses_a_warm_up_that_never_ends() -> None:
         TrainingConfig(warmup_steps=10, max_steps=10)
 
 
+def test_training_config_refuses_micro_batches_without_a_row() -> None:
+    match = r"gradient_accumulation_steps is 9, but global_batch_size is 8"
+    with pytest.raises(ValidationError, match=match):
+        TrainingConfig(gradient_accumulation_steps=9, global_batch_size=8)
+    TrainingConfig(gradient_accumulation_steps=8, global_batch_size=8)
+
+
 def test_scheduled_sampling_refuses_a_rising_probability_of_gold() -> None:
     with pytest.raises(ValidationError, match=r"end is 0\.5, above start \(0\.25\)"):
         ScheduledSamplingMethod(start=0.25, end=0.5)

@@ -87,6 +87,16 @@ def test_write_report_refuses_the_place_of_a_folder(tmp_path: Path, name: str) -
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "runs"])
 
 
+@pytest.mark.parametrize("name", ["README.md", "README.json"])
+def test_write_report_replaces_no_file_that_is_no_report_s(tmp_path: Path, name: str) -> None:
+    folders = write_lm_runs(tmp_path / "runs")
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ConfigError, match=f"{name} exists, but no page README.html") as error:
+        write_report(folders, tmp_path / "README.html")
+    assert error.value.exit_code is ExitCode.USAGE
+    assert (tmp_path / name).read_text() == "mine"
+
+
 @pytest.mark.parametrize(
     ("number", "exit_code"),
     [

@@ -106,6 +106,13 @@ def test_build_prompt_names_an_image_that_is_not_there(tmp_path: Path) -> None:
     assert caught.value.exit_code == ExitCode.MISSING_INPUT
 
 
+def test_build_prompt_names_an_image_that_is_broken(tmp_path: Path) -> None:
+    (tmp_path / "b.jpg").write_bytes(b"<html>")
+    with pytest.raises(DataError, match=r"--image is .*b\.jpg\. The image is unusable") as caught:
+        build_prompt(loaded_model(AlignConfig()), None, image=tmp_path / "b.jpg")
+    assert caught.value.exit_code == ExitCode.BAD_DATA
+
+
 def test_answer_continues_the_text_greedily(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answer_module, "load_model", lambda _: loaded_model(ScratchConfig()))
     texts = {

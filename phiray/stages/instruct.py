@@ -7,6 +7,7 @@ Limits: full fine-tuning; no LoRA yet.
 from phiray.config.model import VisionConfig
 from phiray.config.stages import InstructConfig, image_length_fault
 from phiray.data.image_rows import ConversationRows
+from phiray.data.picture_sample import check_pictures
 from phiray.errors import ConfigError
 from phiray.models.freezing import freeze_for_stage
 from phiray.models.vision_language import VisionLanguageModel
@@ -38,6 +39,8 @@ def prepare(config: InstructConfig, *, progress: Progress | None = None) -> Prep
         setting=setting,
     )
     rows = _rows(config, outline.description.vision, progress=progress)
+    paths = list(dict.fromkeys(row.path for row in rows.examples))
+    check_pictures(paths, max_bad_fraction=config.data.max_bad_fraction)
     return PreparedData(rows.fingerprint, rows.counts, tuple(rows.excluded))
 
 

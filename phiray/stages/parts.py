@@ -15,6 +15,7 @@ from phiray.config.show import yaml_from_config
 from phiray.config.stages import AnyStageConfig
 from phiray.data.annotations import Excluded
 from phiray.data.rows import RowSource
+from phiray.errors import DataError, ExitCode
 from phiray.text.tokenizer import Tokenizer
 from phiray.training.objective import Objective
 
@@ -71,7 +72,17 @@ def merge_ledgers(*ledgers: Ledger) -> Ledger:
 
 
 def read_tokenizer(root: str, folder: str) -> Tokenizer:
-    """Load the tokenizer of a data set: `folder` below `root` unless it is absolute."""
+    """Load the tokenizer of a data set: `folder` below `root` unless it is absolute.
+
+    Raises:
+        DataError: 66 if the data set or the tokenizer is not there.
+    """
+    if not (Path(folder).is_absolute() or Path(root).is_dir()):
+        raise DataError(
+            f"data.root is {root}, which is no folder. It must be the one that holds the data "
+            "sets. Correct it.",
+            exit_code=ExitCode.MISSING_INPUT,
+        )
     return Tokenizer.load(Path(root) / folder)
 
 

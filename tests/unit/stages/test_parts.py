@@ -59,5 +59,11 @@ def test_read_tokenizer_looks_below_the_root_unless_absolute(tmp_path: Path) -> 
     folder = write_tokenizer(tmp_path)
     below = read_tokenizer(str(tmp_path), "tokenizer")
     assert read_tokenizer("elsewhere", str(folder)).fingerprint == below.fingerprint
-    with pytest.raises(DataError, match="No tokenizer at elsewhere/tokenizer"):
+    with pytest.raises(DataError, match=r"No tokenizer at .*/other"):
+        read_tokenizer(str(tmp_path), "other")
+
+
+def test_read_tokenizer_names_a_root_that_is_not_there() -> None:
+    with pytest.raises(DataError, match=r"data\.root is elsewhere, which is no folder") as caught:
         read_tokenizer("elsewhere", "tokenizer")
+    assert int(caught.value.exit_code) == 66

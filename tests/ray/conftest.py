@@ -30,7 +30,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     return Inputs(world, clip, language_model, aligned)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared_ray() -> Iterator[None]:
     with ray_session(num_cpus=3):
         yield

@@ -1,13 +1,17 @@
 """What the tests with Ray share: one Ray, and what their runs start from, made once."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
+from phiray.jobs.display import SilentDisplay
+from phiray.jobs.run_folder import run_folder
+from phiray.jobs.train import train_stage
 from phiray.models.clip import build_clip_model
 from phiray.runtime import ray_session
-from tests.ray.run_builders import Inputs
+from tests.ray.run_builders import Inputs, killed_config
 from tests.stage_builders import (
     CLIP_CFG,
     align_config,
@@ -34,3 +38,11 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
 def shared_ray() -> Iterator[None]:
     with ray_session(num_cpus=3):
         yield
+
+
+@pytest.fixture(scope="package")
+def undisturbed(inputs: Inputs, shared_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an `align` run of two workers with four micro-batches that nobody disturbed."""
+    config = killed_config(inputs, tmp_path_factory.mktemp("undisturbed"))
+    train_stage(config, resume=False, display=SilentDisplay())
+    return run_folder(config)

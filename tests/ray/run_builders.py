@@ -10,6 +10,7 @@ from phiray.config.training import ClusterConfig, ScheduledSamplingMethod
 from tests.stage_builders import align_config, instruct_config, litgpt_config, scratch_config
 
 STEPS = 30
+KILLED_STEPS, KILLED_INTERVAL = 70, 25
 LOSS = "train/loss_nats_per_token"
 SAMPLING = ScheduledSamplingMethod(rollout="exact", start=1.0, end=0.25)
 
@@ -57,6 +58,13 @@ def shared_out(config: AnyStageConfig, *, workers: int, accumulation: int) -> An
     )
     cluster = ClusterConfig(workers=workers, cpus_per_worker=1)
     return config.model_copy(update={"training": training, "cluster": cluster})
+
+
+def killed_config(inputs: Inputs, runs: Path) -> AnyStageConfig:
+    """Leave many steps between checkpoints: workers outlive a killed driver by some of them."""
+    config = shared_out(build_align(inputs, runs), workers=2, accumulation=4)
+    steps = {"max_steps": KILLED_STEPS, "checkpoint_every_steps": KILLED_INTERVAL}
+    return config.model_copy(update={"training": config.training.model_copy(update=steps)})
 
 
 # Any: JSON of two files; each test knows the keys that it reads.

@@ -1,7 +1,7 @@
 """Whatever is killed, a run ends with the losses and rows of one that nobody disturbed.
 
 A kill is a SIGKILL to a real process of a real `phiray train align`; the tests fail if nothing died
-or no step had to be done again. No Ray is shared here: each command starts its own, as for a user.
+or no step had to be done again. The command starts its own Ray, as for a user.
 """
 
 import os
@@ -17,18 +17,14 @@ from phiray.config.stages import AnyStageConfig
 from phiray.jobs.run_folder import run_folder
 from phiray.stages.parts import config_yaml
 from phiray.training.metrics_log import EVENTS_NAME, METRICS_NAME
-from tests.ray.run_builders import LOSS, Inputs, build_align, read_lines, shared_out
+from tests.ray.run_builders import KILLED_INTERVAL, LOSS, Inputs, killed_config, read_lines
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
-KILLED_STEPS, KILLED_INTERVAL = 170, 50
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
+]
 PATIENCE_SECONDS = 240
-
-
-def long_config(inputs: Inputs, runs: Path) -> AnyStageConfig:
-    """Leave many steps between checkpoints: workers outlive a killed driver by some of them."""
-    config = shared_out(build_align(inputs, runs), workers=2, accumulation=1)
-    steps = {"max_steps": KILLED_STEPS, "checkpoint_every_steps": KILLED_INTERVAL}
-    return config.model_copy(update={"training": config.training.model_copy(update=steps)})
 
 
 def start_training(config: AnyStageConfig, *options: str) -> "subprocess.Popen[bytes]":
@@ -60,11 +56,9 @@ def compare_runs(run_dir: Path, undisturbed: Path) -> None:
 
 
 def test_run_survives_the_kill_of_a_worker_and_then_of_its_driver(
-    inputs: Inputs, tmp_path: Path
+    inputs: Inputs, undisturbed: Path, tmp_path: Path
 ) -> None:
-    calm = long_config(inputs, tmp_path / "calm")
-    undisturbed = start_training(calm)  # beside the other one: most of their time is start-up
-    config = long_config(inputs, tmp_path / "killed")
+    config = killed_config(inputs, tmp_path)
     run_dir = run_folder(config)
     process = start_training(config)
     wait_for_step(run_dir, KILLED_INTERVAL + 3, process=process)
@@ -77,5 +71,4 @@ def test_run_survives_the_kill_of_a_worker_and_then_of_its_driver(
     restarts = [e for e in read_lines(run_dir / EVENTS_NAME) if e["event"] == "resume"]
     assert [event["step"] for event in restarts] == [KILLED_INTERVAL, 2 * KILLED_INTERVAL]
     assert all(event["replayed_steps"] > 0 for event in restarts)
-    assert undisturbed.wait(PATIENCE_SECONDS) == 0
-    compare_runs(run_dir, run_folder(calm))
+    compare_runs(run_dir, undisturbed)

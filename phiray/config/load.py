@@ -15,26 +15,12 @@ from phiray.config.base import Config
 from phiray.config.fields import TAG, find_place, groups_of, tags_of
 from phiray.config.messages import explain_errors, suggest
 from phiray.config.presets import PRESETS, preset
-from phiray.config.stages import (
-    STAGES,
-    AlignConfig,
-    AnyStageConfig,
-    InstructConfig,
-    LitgptConfig,
-    ScratchConfig,
-)
+from phiray.config.stages import STAGE_CLASSES, STAGES, AnyStageConfig
 from phiray.config.yaml_text import dotted, parse_yaml
 from phiray.errors import ConfigError, ExitCode
 
 MAX_FILE_BYTES = 1_000_000
 """The full settings of a stage take about 10 kB."""
-
-_STAGE_CLASSES: dict[str, type[AnyStageConfig]] = {
-    "scratch": ScratchConfig,
-    "litgpt": LitgptConfig,
-    "align": AlignConfig,
-    "instruct": InstructConfig,
-}
 
 
 @dataclass
@@ -67,7 +53,7 @@ def load_config(
     if stage is not None:
         check_stage(stage)
     draft = _draft_from(source, stage)
-    root = _STAGE_CLASSES[_stage_of(draft, source, stage)]
+    root = STAGE_CLASSES[_stage_of(draft, source, stage)]
     for override in overrides:
         _apply(draft, override, root)
     if workers is not None:
@@ -100,7 +86,7 @@ def config_from_yaml(text: str, *, origin: str) -> AnyStageConfig:
         ConfigError: with file and line, if it is anything else.
     """
     draft = _draft_from_text(text, origin)
-    return validate(draft.tree, _STAGE_CLASSES[_stage_of(draft, origin, None)], places=draft.places)
+    return validate(draft.tree, STAGE_CLASSES[_stage_of(draft, origin, None)], places=draft.places)
 
 
 def config_from_file(path: Path) -> AnyStageConfig:

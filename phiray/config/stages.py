@@ -6,7 +6,7 @@ Limits: a stage names the checkpoint of the one before by its path; nothing is g
 """
 
 import re
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar, get_args
 
 from pydantic import Field, TypeAdapter, field_validator, model_validator
 
@@ -171,7 +171,10 @@ AnyStageConfig = ScratchConfig | LitgptConfig | AlignConfig | InstructConfig
 """The settings of whichever stage."""
 StageConfig = Annotated[AnyStageConfig, Field(discriminator="stage")]
 STAGE_ADAPTER: TypeAdapter[AnyStageConfig] = TypeAdapter(StageConfig)
-STAGES = ("scratch", "litgpt", "align", "instruct")
+STAGE_CLASSES: dict[str, type[AnyStageConfig]] = {
+    cls.model_fields["stage"].default: cls for cls in get_args(AnyStageConfig)
+}
+STAGES = tuple(STAGE_CLASSES)
 
 
 def image_length_fault(data: ImageDataConfig, vision: VisionConfig, *, tower: str) -> str | None:

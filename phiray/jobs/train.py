@@ -23,6 +23,7 @@ from phiray.data.annotations import say_counts
 from phiray.data.pipeline import CPUS_PER_READER
 from phiray.errors import ClusterError, ConfigError, ExitCode, error_from_payload
 from phiray.jobs.display import Display
+from phiray.jobs.faults import read_fault
 from phiray.jobs.paths import with_absolute_paths
 from phiray.jobs.payload import TrainedRun, WorkerPayload
 from phiray.jobs.prepare import prepare_stage
@@ -188,14 +189,13 @@ def _fit(config: AnyStageConfig, run_dir: Path) -> TrainedRun:
     try:
         outcome = trainer.fit().return_value
     except TrainingFailedError as error:
-        raise _failure(error, run_dir) from error
+        fault = read_fault(payload)
+        raise (_failure(error, run_dir) if fault is None else _met_fault(run_dir, fault)) from error
     except SystemExit as stop:
         # `fit` takes Ctrl-C for itself, ends its workers, and then the process, with 0 or 1.
         raise KeyboardInterrupt from stop
     if "fault" in outcome:
-        raise RuntimeError(
-            f"a worker of {run_dir.name} met a fault of phiray's:\n{outcome['fault']}"
-        )
+        raise _met_fault(run_dir, outcome["fault"])
     if "error" in outcome:
         raise error_from_payload(outcome["error"])
     return TrainedRun(**outcome["run"])
@@ -215,8 +215,16 @@ def _summarise(config: AnyStageConfig, run_dir: Path, trained: TrainedRun) -> Ru
     )
 
 
+def _met_fault(run_dir: Path, traceback: str) -> RuntimeError:
+    return RuntimeError(f"a worker of {run_dir.name} met a fault of phiray's:\n{traceback}")
+
+
 def _failure(error: Exception, run_dir: Path) -> Exception:
-    """Return what to raise: a fault of ours keeps its traceback, a lost worker is resumable."""
+    """Return what to raise: a lost worker is resumable, any other failure keeps its traceback.
+
+    Ray tells of a lost worker by an error of its own. The workers that lost their peer raise, too;
+    so one of Ray's is enough.
+    """
     if isinstance(error, ControllerError):
         return ClusterError(
             f"Ray could not start the workers of {run_dir.name}: {error}. It needs the CPUs, GPUs "
@@ -224,8 +232,7 @@ def _failure(error: Exception, run_dir: Path) -> Exception:
             "safe: --resume goes on from there."
         )
     causes = getattr(error, "worker_failures", {}).values()
-    faults = [cause for cause in causes if type(cause).__name__ == "UserExceptionWithTraceback"]
-    if faults:
+    if causes and not any(type(cause).__module__.startswith("ray.") for cause in causes):
         return error
     return ClusterError(
         f"Training of {run_dir.name} stopped: {error}. Workers were lost more often than "

@@ -9,6 +9,7 @@ from typing import ClassVar
 import pytest
 import ray
 import torch
+from ray.exceptions import ActorDiedError
 from ray.train.torch import TorchConfig
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
@@ -178,15 +179,15 @@ def test_summary_is_taken_from_the_metrics(world: Path, tmp_path: Path) -> None:
 
 
 def test_lost_workers_leave_a_resumable_run(tmp_path: Path) -> None:
-    error = job._failure(WorkerGroupError("worker 0 died", {0: RuntimeError("died")}), tmp_path)
+    causes = {0: RuntimeError("Connection closed by peer"), 1: ActorDiedError()}
+    error = job._failure(WorkerGroupError("worker 1 died", causes), tmp_path)
     assert isinstance(error, ClusterError)
     assert error.exit_code == ExitCode.RESUMABLE
     assert "start it again with --resume" in error.message
 
 
 def test_fault_of_ours_keeps_its_traceback(tmp_path: Path) -> None:
-    fault = type("UserExceptionWithTraceback", (Exception,), {})("ours")
-    error = WorkerGroupError("failed", {0: fault})
+    error = WorkerGroupError("failed", {0: RuntimeError("CUDA out of memory")})
     assert job._failure(error, tmp_path) is error
 
 

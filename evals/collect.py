@@ -82,6 +82,16 @@ class EvaluatedRun:
             if arm == self.name or arm.startswith(f"{self.name}@")
         ]
 
+    def step_notes(self, suite: str) -> list[str]:
+        """Say so if a suite scored another step than the one that the run's curve ends with."""
+        scored, last = self.suites[suite].data.get("step"), self.curve.steps[-1:]
+        if scored is None or last in ([], [scored]):
+            return []
+        return [
+            f"{suite} of {self.name} scored the checkpoint of step {scored}; its loss curve and "
+            f"label tokens go on to step {last[0]}. `phiray eval {suite} RUN` scores the newest."
+        ]
+
     def gallery_folder(self, suite: str) -> Path:
         """Return the folder of a suite's result, which holds its pictures."""
         return self.folder / EVALS_FOLDER / suite

@@ -126,6 +126,7 @@ def compare_all(runs: Sequence[EvaluatedRun]) -> list[Comparison]:
                     second.suites[suite].data,
                     data_set=own.removeprefix(first.name).removeprefix("@") or None,
                 )
+                notes += [*first.step_notes(suite), *second.step_notes(suite)]
                 if not differences:
                     notes.append(NO_SHARED_SAMPLE)
                 found.append(Comparison(suite, own, other, tokens, differences, notes))

@@ -85,10 +85,15 @@ def load_caption_task(data: EvalData) -> tuple[CaptionTask, dict[str, object]]:
             "or raise data.split.heldout_fraction."
         )
     references = _train_captions(data)
+    words: list[list[str]] = []
+    for texts in references:
+        reader.tell("counting words of train captions", len(words), len(references))
+        words.append(tokenize_captions(texts))
+    reader.tell("counting words of train captions", len(words), len(references))
     task = CaptionTask(
         examples=examples,
         train_captions=references[:MAX_CONSTANT_IMAGES],
-        idf=idf_from_references([tokenize_captions(captions) for captions in references]),
+        idf=idf_from_references(words),
         tokenizer=data.tokenizer,
         num_patches=data.num_patches,
         settings=data.settings,

@@ -146,7 +146,12 @@ def _training(run: EvaluatedRun) -> dict[str, object]:
 
 
 def _all_notes(runs: Sequence[EvaluatedRun], notes: Sequence[str]) -> list[str]:
-    own = [note for run in runs for result in run.suites.values() for note in result.notes]
+    own = [
+        note
+        for run in runs
+        for suite, result in run.suites.items()
+        for note in (*result.notes, *run.step_notes(suite))
+    ]
     return list(dict.fromkeys([*notes, *own]))
 
 

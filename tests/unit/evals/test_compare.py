@@ -1,5 +1,6 @@
 """Paired differences between runs, and rows that keep their names."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from phiray.errors import DataError
 from phiray.evals.collect import collect_runs
 from phiray.evals.comparable import NO_SHARED_SAMPLE
 from phiray.evals.compare import compare_runs, compare_samples, merge_arms
+from phiray.evals.report import write_report
 from phiray.evals.results import Sample, read_result, read_samples, write_result
 from tests.unit.evals.runs import change_data, write_align_runs, write_lm_runs
 
@@ -66,6 +68,18 @@ def test_compare_runs_notes_other_data_in_text_and_json(tmp_path: Path) -> None:
     assert "windows of 128 and of 64 tokens" in noted["scratch@redpajama"][0]
     assert f"  note: {noted['scratch@redpajama'][0]}" in result.to_text()
     assert noted["scratch@redpajama"][0] in str(result.to_json()["comparisons"])
+
+
+def test_scores_of_an_older_checkpoint_are_noted_in_comparison_and_report(tmp_path: Path) -> None:
+    folders = write_align_runs(tmp_path)
+    for folder, step in zip(folders, (10, 20), strict=True):
+        change_data(folder, "caption", step=step)
+    (comparison,) = compare_runs(folders).comparisons
+    (note,) = comparison.notes
+    assert "caption of align-standard scored the checkpoint of step 10" in note
+    assert "go on to step 20" in note
+    report = write_report(folders, tmp_path / "report.html")
+    assert note in json.loads(report.json.read_text())["notes"]
 
 
 def test_compare_runs_says_that_two_runs_share_no_sample(tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ def run_demo(
     Raises:
         PhirayError: of the kind and exit code that fits; what was finished stays.
     """
+    out = out.absolute()  # `.` would follow the folder when it is renamed
     identity: dict[str, object] = {
         "seed": seed,
         "data": None if data is None else str(data.absolute()),

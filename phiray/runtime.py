@@ -132,11 +132,11 @@ def start_ray(*, num_cpus: int) -> None:
             "be `token` or unset. Unset it.",
             exit_code=ExitCode.PERMISSION,
         )
+    ensure_token()
     previous_umask, on_sigterm = os.umask(_PRIVATE_UMASK), signal.getsignal(signal.SIGTERM)
     try:
         for name, value in _TRAIN_SETTINGS.items():
             os.environ.setdefault(name, value)
-        ensure_token()
         ray.init(
             address="local",
             num_cpus=max(num_cores(), num_cpus),

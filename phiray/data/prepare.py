@@ -179,13 +179,13 @@ def _write_tokens(file: Path, *, refs: Sequence[DocumentRef], job: _Job) -> list
     num_tokens = 0
     with file.open("wb") as stream:
         for document, tokens in _tokenise(refs, job=job):
-            np.asarray(tokens, dtype=dtype).tofile(stream)
+            stream.write(np.asarray(tokens, dtype=dtype).tobytes())  # `tofile` hides a full disk
             written.append(_Tokenised(document.key, num_tokens, len(tokens), document.num_bytes))
             num_tokens += len(tokens)
             if limit is not None and num_tokens >= limit:
                 break
         num_padding = Packing(num_tokens, job.config.sequence_length).num_padding
-        np.full(num_padding, job.tokenizer.pad_id, dtype=dtype).tofile(stream)
+        stream.write(np.full(num_padding, job.tokenizer.pad_id, dtype=dtype).tobytes())
     if job.progress is not None:
         job.progress("tokenise", len(refs), len(refs))
     return written

@@ -5,7 +5,6 @@ Limits: pixels of all training images are held in memory (12 kB each at 64 pixel
 image at most once, with one of its captions.
 """
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own customary name)
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from phiray.checkpoints.files import error_from_write, write_json, write_tensors
 from phiray.config.data import ImageDataConfig
 from phiray.config.model import VisionConfig
 from phiray.data.image_rows import CaptionRows
@@ -121,17 +121,22 @@ def small_model_cfg(vision: VisionConfig, clip_data: ClipData) -> dict[str, Any]
 def save_clip(
     out: Path, model: nn.Module, *, model_cfg: dict[str, Any], record: ClipRecord
 ) -> None:
-    """Write the folder that open_clip and phiray read."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Write the folder that open_clip and phiray read.
+
+    Raises:
+        CheckpointError: if it cannot be written (73, 74, 77).
+    """
     content = {
         "model_cfg": model_cfg,
         "preprocess_cfg": {"mean": OPENAI_DATASET_MEAN, "std": OPENAI_DATASET_STD},
     }
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, out / WEIGHTS_NAME)
-    write_record(out, record)
-    # Last, so that a folder with a config is whole.
-    (out / CONFIG_NAME).write_text(json.dumps(content, indent=2))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_tensors(out / WEIGHTS_NAME, model.state_dict())
+        write_record(out, record)
+        write_json(out / CONFIG_NAME, content)  # last, so that a folder with a config is whole
+    except (OSError, SafetensorError) as error:
+        raise error_from_write(error, what="The small CLIP", path=out) from error
 
 
 def _fit(

@@ -144,6 +144,18 @@ def test_a_finished_demo_is_kept_beside_the_new_one(tmp_path: Path, parts: Parts
     assert (tmp_path / "out.previous-1" / "report.html").read_text() == "page"
 
 
+def test_a_finished_demo_in_the_working_folder_is_kept_beside_it(
+    tmp_path: Path, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for _ in range(2):
+        parts.sessions = 0
+        demo(Path())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "here.previous-1"]
+    assert (tmp_path / "here" / "report.html").read_text() == "page"
+
+
 def test_an_unfinished_demo_of_another_seed_is_left_alone(tmp_path: Path, parts: Parts) -> None:
     parts.fail_at = "scratch"
     with pytest.raises(KeyboardInterrupt, match="killed"):

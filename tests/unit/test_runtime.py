@@ -174,6 +174,17 @@ def test_sigterm_stays_with_whom_it_was_though_ray_takes_it(
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_start_ray_says_that_its_token_cannot_be_kept(
+    asked: list[dict[str, object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "file" / "token"))
+    with pytest.raises(ClusterError, match="Set RAY_AUTH_TOKEN_PATH to a place") as caught:
+        start_ray(num_cpus=2)
+    assert int(caught.value.exit_code) == 77
+    assert asked == []
+
+
 def test_session_ends_the_ray_that_it_started_and_no_other(
     token: Path, asked: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ import pytest
 from tokenizers import Tokenizer as FastTokenizer
 
 from phiray.config.data import SplitConfig, TextDataConfig
+from phiray.data import prepare
 from phiray.data.documents import index_documents, read_document
 from phiray.data.prepare import prepare_text
 from phiray.data.prepared import HELDOUT_FILE, QUARANTINE_FILE, TOKENS_FILE, PreparedText
@@ -182,6 +183,13 @@ def test_place_that_cannot_be_written_exits_73(root: Path) -> None:
     with pytest.raises(DataError, match=r"set data\.prepared") as caught:
         prepare_text(_config(root))
     assert caught.value.exit_code == ExitCode.CANNOT_CREATE
+
+
+def test_full_disk_exits_74(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "TOKENS_FILE", "/dev/full")
+    with pytest.raises(DataError, match="No space left on device") as caught:
+        prepare_text(_config(root))
+    assert caught.value.exit_code == ExitCode.IO
 
 
 def test_progress_ends_at_its_total(root: Path) -> None:

@@ -1,4 +1,6 @@
+import errno
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -6,7 +8,10 @@ import torch
 from phiray.config.data import ImageDataConfig
 from phiray.config.model import VisionConfig
 from phiray.data.image_rows import CaptionRows
+from phiray.errors import CheckpointError, ExitCode
 from phiray.models.clip import ClipTower
+from phiray.models.clip_weights import CONFIG_NAME
+from phiray.world import clip
 from phiray.world.build import CAPTION_FILE, IMAGE_FOLDER, build_world
 from phiray.world.captions import file_name
 from phiray.world.clip import normalised, train_clip
@@ -47,6 +52,17 @@ def test_train_clip_records_how_it_made_the_tower(world: Path, tmp_path: Path) -
     assert record is not None
     assert (record.seed, record.steps, record.num_images) == (3, 2, summary.num_images)
     assert record.split == settings(world).split
+
+
+def test_train_clip_on_a_full_disk_exits_74_and_leaves_no_whole_folder(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(clip, "write_record", Mock(side_effect=full))
+    with pytest.raises(CheckpointError, match="no space is left") as caught:
+        train_clip(settings(world), VISION, out=tmp_path, seed=0, max_steps=1)
+    assert caught.value.exit_code == ExitCode.IO
+    assert not (tmp_path / CONFIG_NAME).exists()
 
 
 def test_train_clip_learns_to_tell_pictures_apart(world: Path, tmp_path: Path) -> None:

@@ -22,8 +22,6 @@ SAMPLE_SIZE = 200
 def check_pictures(paths: Sequence[Path], *, max_bad_fraction: float) -> None:
     """Decode a sample of pictures, the same one each time, and stop if too many are bad.
 
-    One bad picture stops nothing, however few there are.
-
     Args:
         paths: of all pictures, once each.
         max_bad_fraction: share (0..1) of them that may be bad.
@@ -35,7 +33,7 @@ def check_pictures(paths: Sequence[Path], *, max_bad_fraction: float) -> None:
     chosen = np.random.default_rng(0).choice(len(paths), size, replace=False)
     bad = [(paths[i], reason) for i in chosen if (reason := _fault(paths[i])) is not None]
     doubt = 0.0 if size == len(paths) else 3 * math.sqrt(len(bad))
-    if len(bad) > 1 and len(bad) - doubt > max_bad_fraction * size:
+    if len(bad) - doubt > max_bad_fraction * size:
         raise DataError(
             f"{len(bad)} of {size} pictures that were looked at cannot be used "
             f"({say_counts(Counter(reason for _, reason in bad))}), e.g. {bad[0][0]}. At most "

@@ -24,15 +24,19 @@ def test_whole_pictures_pass(tmp_path: Path) -> None:
     check_pictures(write_pictures(tmp_path, 3), max_bad_fraction=0.0)
 
 
-def test_one_bad_picture_of_a_few_passes_and_two_do_not(tmp_path: Path) -> None:
+def test_of_a_few_pictures_no_more_may_be_bad_than_the_run_allows(tmp_path: Path) -> None:
     paths = write_pictures(tmp_path, 20, every_bad=20)
-    check_pictures(paths, max_bad_fraction=0.01)
     paths[1].unlink()
-    match = r"2 of 20 pictures .*1 missing image.*max_bad_fraction=0\.01"
+    match = r"2 of 20 pictures .*1 missing image.*max_bad_fraction=0\.09"
     with pytest.raises(DataError, match=match) as caught:
-        check_pictures(paths, max_bad_fraction=0.01)
+        check_pictures(paths, max_bad_fraction=0.09)
     assert int(caught.value.exit_code) == 65
     check_pictures(paths, max_bad_fraction=0.1)
+
+
+def test_one_bad_picture_of_a_few_is_found_before_the_run_would_find_it(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="1 of 20 pictures"):
+        check_pictures(write_pictures(tmp_path, 20, every_bad=20), max_bad_fraction=0.01)
 
 
 def test_a_tenth_of_many_is_found_by_a_sample_and_a_hundredth_is_not(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from phiray.config.stages import AlignConfig, InstructConfig, LitgptConfig, Scra
 from phiray.data.atomic import whole_folder
 from phiray.data.prepare import prepare_text
 from phiray.data.text_rows import heldout_documents
-from phiray.errors import ConfigError, DataError
+from phiray.errors import ConfigError, DataError, ExitCode
 from phiray.evals.aggregate import aggregate_samples
 from phiray.evals.caption import evaluate_captions
 from phiray.evals.collect import EVALS_FOLDER
@@ -286,7 +286,8 @@ def _eval_data(
 def _wrong_suite(suite: str, loaded: LoadedModel, expected: str) -> ConfigError:
     return ConfigError(
         f"Suite {suite} was asked of {loaded.config.run.name}, a run of {loaded.config.stage}. It "
-        f"scores {expected}. Name such a run, or another suite."
+        f"scores {expected}. Name such a run, or another suite.",
+        exit_code=ExitCode.USAGE,
     )
 
 

@@ -57,7 +57,8 @@ def build_prompt(loaded: LoadedModel, question: str | None, *, image: Path | Non
         if not question:
             raise ConfigError(
                 "There is no question. A checkpoint of `instruct` answers one. Add it, e.g. "
-                '"What is in the picture?".'
+                '"What is in the picture?".',
+                exit_code=ExitCode.USAGE,
             )
         num_patches = vision.num_patches if image else 0
         tokens = conversation_prompt(
@@ -77,12 +78,14 @@ def _check_text_only(question: str | None, image: Path | None, *, stage: str) ->
     if image is not None:
         raise ConfigError(
             f"--image is {str(image)!r}, but a checkpoint of {stage!r} sees no image. Leave it "
-            "out, or name a checkpoint of `align` or `instruct`."
+            "out, or name a checkpoint of `align` or `instruct`.",
+            exit_code=ExitCode.USAGE,
         )
     if not question:
         raise ConfigError(
             f"There is no text. A checkpoint of {stage!r} goes on with one. Add its beginning, "
-            'e.g. "Once upon a time".'
+            'e.g. "Once upon a time".',
+            exit_code=ExitCode.USAGE,
         )
 
 
@@ -90,12 +93,14 @@ def _check_caption_only(question: str | None, image: Path | None) -> None:
     if image is None:
         raise ConfigError(
             "--image is missing. A checkpoint of `align` writes a caption for an image. Add "
-            "--image FILE."
+            "--image FILE.",
+            exit_code=ExitCode.USAGE,
         )
     if question:
         raise ConfigError(
             f"The question is {question!r}, but a checkpoint of `align` only writes captions. "
-            "Leave it out, or name a checkpoint of `instruct`."
+            "Leave it out, or name a checkpoint of `instruct`.",
+            exit_code=ExitCode.USAGE,
         )
 
 

@@ -96,8 +96,9 @@ def test_build_prompt_of_a_language_model_is_the_text() -> None:
 def test_build_prompt_refuses_what_the_stage_cannot_use(
     image: Path, config: AnyStageConfig, question: str | None, has_image: bool, message: str
 ) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message) as caught:
         build_prompt(loaded_model(config), question, image=image if has_image else None)
+    assert int(caught.value.exit_code) == 2
 
 
 def test_build_prompt_names_an_image_that_is_not_there(tmp_path: Path) -> None:

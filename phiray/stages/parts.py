@@ -16,7 +16,7 @@ from phiray.config.stages import AnyStageConfig
 from phiray.data.annotations import Excluded
 from phiray.data.rows import RowSource
 from phiray.errors import DataError, ExitCode
-from phiray.text.tokenizer import Tokenizer
+from phiray.text.tokenizer import TOKENIZER_FILE, Tokenizer
 from phiray.training.objective import Objective
 
 Ledger = dict[str, list[int | str]]
@@ -25,7 +25,6 @@ Ledger = dict[str, list[int | str]]
 CONFIG_FILE = "config.yaml"
 DESCRIPTION_FILE = "model.json"
 LEDGER_FILE = "ledger.json"
-TOKENIZER_FILE = "tokenizer.json"
 TOKENIZER_SETTINGS_FILE = "tokenizer_config.json"
 """Names the EOS token, which the tokenizer's own file does not."""
 

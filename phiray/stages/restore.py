@@ -25,11 +25,10 @@ from phiray.stages.parts import (
     CONFIG_FILE,
     DESCRIPTION_FILE,
     LEDGER_FILE,
-    TOKENIZER_FILE,
     TOKENIZER_SETTINGS_FILE,
     Ledger,
 )
-from phiray.text.tokenizer import Tokenizer
+from phiray.text.tokenizer import TOKENIZER_FILE, Tokenizer
 
 AnyModel = Phi | LitgptPhi | VisionLanguageModel
 """All of them are a `TokenModel`."""

@@ -42,7 +42,8 @@ def build_align(inputs: Inputs, runs: Path) -> AnyStageConfig:
 
 def build_instruct(inputs: Inputs, runs: Path) -> AnyStageConfig:
     config = instruct_config(inputs.world, runs, checkpoint=inputs.aligned)
-    return config.model_copy(update={"method": SAMPLING})
+    data = config.data.model_copy(update={"decode": "tasks", "readers": 2})
+    return config.model_copy(update={"method": SAMPLING, "data": data})
 
 
 def shared_out(config: AnyStageConfig, *, workers: int, accumulation: int) -> AnyStageConfig:

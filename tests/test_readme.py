@@ -1,9 +1,11 @@
-"""What the README says: its commands exist with their options, and its tree is what is there."""
+"""What the README says: commands exist with their options, tree and figures are what is there."""
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
@@ -16,6 +18,8 @@ from phiray.config.stages import STAGES
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 DOCUMENTS = {"README.md": README, "CONTRIBUTING.md": (ROOT / "CONTRIBUTING.md").read_text()}
+# Any: what bench/demo.py prints.
+DEMOS: list[dict[str, Any]] = json.loads((ROOT / "bench/results/demo.json").read_text())["demos"]
 BLOCKS = re.findall(r"^```\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
@@ -77,6 +81,39 @@ def test_readme_options_of_make_demo_exist() -> None:
     assert found
     text = help_of(["demo"])
     assert all(f"{word} " in text for line in found for word in line.split() if "--" in word)
+
+
+def scores_shown() -> list[list[str]]:
+    table = README.partition("## What the demo shows")[2].partition("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| ")]
+    return rows[1:]
+
+
+def say_score(demo: dict[str, Any], suite: str, arm: str, metric: str) -> str:
+    found = demo["evals"][suite][arm][metric]
+    return f"{found['value']:.2f} [{found['ci95'][0]:.2f}, {found['ci95'][1]:.2f}]"
+
+
+@pytest.mark.parametrize("row", scores_shown(), ids=lambda row: f"{row[1]}-{row[2]}")
+def test_readme_scores_are_those_of_the_committed_result(row: list[str]) -> None:
+    suite, arm, metric, *shown, beside = row
+    by_seed = {demo["seed"]: demo for demo in DEMOS}
+    assert shown == [say_score(by_seed[seed], suite, arm, metric) for seed in (0, 1)]
+    other = beside.partition(":")[0]
+    assert beside == f"{other}: {say_score(by_seed[0], suite, other, metric)}"
+
+
+def test_readme_time_and_memory_are_those_of_the_committed_result() -> None:
+    minutes = [demo["minutes"] for demo in DEMOS]
+    assert f"{min(minutes)} to {max(minutes)} minutes" in README
+    assert f"at most {max(demo['peak_memory_gb'] for demo in DEMOS)} GB" in README
+
+
+def test_committed_demos_meet_every_bound_and_are_equal_for_a_seed() -> None:
+    assert [bound["what"] for demo in DEMOS for bound in demo["bounds"] if not bound["met"]] == []
+    hashes = [demo["sha256_outside_measured"] for demo in DEMOS if demo["seed"] == 0]
+    assert len(hashes) == 2
+    assert hashes[0] == hashes[1]
 
 
 def test_readme_tree_is_true() -> None:

@@ -31,8 +31,11 @@ def normalise_answer(text: str) -> str:
 
 
 def is_short_answer(text: str) -> bool:
-    """Tell whether exact match is asked of this reference answer."""
-    return 0 < len(text.split()) <= SHORT_ANSWER_WORDS
+    """Tell whether exact match is asked of this reference answer.
+
+    Not of one that has nothing left to compare, such as "A": an empty answer would match it.
+    """
+    return len(text.split()) <= SHORT_ANSWER_WORDS and normalise_answer(text) != ""
 
 
 def is_exact_match(answer: str, reference: str) -> bool:

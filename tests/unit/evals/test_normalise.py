@@ -31,3 +31,9 @@ def test_is_exact_match_ignores_case_articles_and_full_stops() -> None:
 )
 def test_is_short_answer_counts_words(text: str, short: bool) -> None:
     assert is_short_answer(text) is short
+
+
+@pytest.mark.parametrize("text", ["A", "the", "an a", "?", ". ."])
+def test_is_short_answer_refuses_what_an_empty_answer_would_match(text: str) -> None:
+    assert is_exact_match("", text)
+    assert not is_short_answer(text)

@@ -203,7 +203,7 @@ def caption_sample_id(image_id: int, caption: str) -> str:
 
     A number would name another caption in a run whose limits left one out before it.
     """
-    digest = hashlib.sha256(caption.encode("utf-8", errors="surrogatepass")).hexdigest()
+    digest = hashlib.sha256(caption.encode()).hexdigest()
     return f"{image_id}#{digest[:_ID_DIGITS]}"
 
 

@@ -281,5 +281,5 @@ def hash_texts(texts: Sequence[str]) -> str:
     """Hash texts in their order: what a result records of the examples it was made on."""
     digest = hashlib.sha256()
     for text in texts:
-        digest.update(text.encode("utf-8", errors="surrogatepass") + b"\0")
+        digest.update(text.encode() + b"\0")
     return digest.hexdigest()

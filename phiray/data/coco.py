@@ -14,6 +14,7 @@ from pathlib import Path
 from pycocotools.coco import COCO
 
 from phiray.data.annotations import Excluded, is_coco, is_llava, read_json
+from phiray.data.records import text_fault
 from phiray.errors import DataError, ExitCode
 from phiray.images.paths import ImageFolder, image_id_from_name
 from phiray.types import Progress
@@ -158,12 +159,15 @@ def _add_captions(
     annotations: list[Record], texts: list[str], *, where: str, excluded: list[Excluded]
 ) -> None:
     for annotation in annotations:
-        text = str(annotation["caption"]).strip()
-        if text and text not in texts:
-            texts.append(text)
+        text, place = str(annotation["caption"]).strip(), f"{where}: annotation {annotation['id']}"
+        if not text:
+            excluded.append(Excluded("empty caption", place))
+        elif fault := text_fault(text):
+            excluded.append(Excluded(fault[0], f"{place}: {fault[1]}"))
+        elif text in texts:
+            excluded.append(Excluded("duplicate caption", place))
         else:
-            reason = "duplicate caption" if text else "empty caption"
-            excluded.append(Excluded(reason, f"{where}: annotation {annotation['id']}"))
+            texts.append(text)
 
 
 def _no_image(files: Sequence[Path], first_missing: Path | None) -> DataError:

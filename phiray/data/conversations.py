@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from phiray.data.annotations import Excluded, is_coco, is_llava, read_json
+from phiray.data.records import text_fault
 from phiray.errors import DataError, ExitCode
 from phiray.images.paths import ImageFolder, image_id_from_name
 from phiray.text.prompts import IMAGE_MARKER, Turn, strip_image_marker
@@ -136,6 +137,8 @@ def _turns(utterances: object) -> tuple[Turn, ...]:
     for index, text in enumerate(texts):
         if not text:
             raise _BadRecordError("empty turn", f"turn {index} has no text")
+        if fault := text_fault(text):
+            raise _BadRecordError(fault[0], f"turn {index}: {fault[1]}")
     return tuple(
         Turn(question, answer) for question, answer in zip(texts[::2], texts[1::2], strict=True)
     )

@@ -59,6 +59,7 @@ def test_read_coco_captions_says_why_records_are_left_out(
         {"id": 10, "file_name": file_name(10)},
     ]
     content["annotations"] += [
+        {"id": 97, "image_id": 1, "caption": "A box \ud83d."},
         {"id": 98, "image_id": 1, "caption": " \n"},
         {"id": 99, "image_id": 4711, "caption": "Nobody."},
         {"id": 100, "image_id": 1, "bbox": [0, 0, 1, 1]},
@@ -71,6 +72,7 @@ def test_read_coco_captions_says_why_records_are_left_out(
         "id mismatch": 1,
         "unsafe name": 1,
         "missing image": 1,
+        "not Unicode": 1,
         "empty caption": 1,
         "unknown image": 1,
         "no captions": 1,

@@ -42,6 +42,7 @@ def test_read_conversations_pairs_turns(tmp_path: Path, folder: ImageFolder, que
         ({"conversations": [HUMAN, {"from": "system", "value": "x"}]}, "bad turns"),
         ({"conversations": [HUMAN, {"from": "gpt", "value": 3}]}, "bad turns"),
         ({"conversations": [HUMAN, {"from": "gpt", "value": " "}]}, "empty turn"),
+        ({"conversations": [HUMAN, {"from": "gpt", "value": "A \ud83d."}]}, "not Unicode"),
         ({"conversations": [{"from": "human", "value": "<image>"}, GPT]}, "empty turn"),
         ({"conversations": [{"from": "human", "value": "What?"}, GPT]}, "bad image marker"),
         (

@@ -46,6 +46,9 @@ _HEADLINES = (
 )
 """Suite, metric, blind arm beside it and what that arm is called."""
 
+_SMALL = 0.01
+"""Below this, three decimals would leave fewer than two digits to read."""
+
 
 @dataclass(frozen=True)
 class ReportContent:
@@ -139,8 +142,10 @@ def render_page(content: ReportContent) -> str:
 
 
 def format_value(value: float) -> str:
-    """Write a number with as many decimals as a reader can use."""
+    """Write a number with as many decimals as a reader can use; only 0 itself reads as 0."""
     size = abs(value)
+    if size < _SMALL:
+        return f"{value:.2g}" if size else "0"
     if size >= 1000:
         return f"{value:,.0f}"
     decimals = 1 if size >= 100 else 2 if size >= 10 else 3

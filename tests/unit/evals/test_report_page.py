@@ -113,6 +113,12 @@ def test_page_shows_a_comparison_without_a_sample_in_common(tmp_path: Path) -> N
         (123.45, "123.5"),
         (12345.6, "12,346"),
         (-0.5, "-0.500"),
+        (0.0123, "0.012"),
+        (0.00987, "0.0099"),
+        (0.0004, "0.0004"),
+        (-0.000421, "-0.00042"),
+        (0.0, "0"),
+        (-0.0, "0"),
     ],
 )
 def test_format_value_keeps_what_a_reader_can_use(value: float, text: str) -> None:

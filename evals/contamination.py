@@ -2,7 +2,8 @@
 
 Source: COCO's years share one id space, so images are compared by integer id, never by name.
 Limits: knows what this checkpoint and its ancestors learnt in phiray; what a pretrained CLIP or
-Phi-2 saw before cannot be known.
+Phi-2 saw before cannot be known. Ids of two data sets never meet, so a text that stands in both
+(RedPajama's source `book` is in part Project Gutenberg) is not found.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -30,6 +30,9 @@ def lm_notes(settings: EvalSettings) -> list[str]:
         f"{settings.max_document_characters:,} characters.",
         "The unigram row knows only how frequent each token is in that set's train split (add-one "
         "smoothing).",
+        "Whether a text stands in both sets is not checked: books have other ids than web rows, "
+        "and RedPajama's source `book` comes in part from Project Gutenberg. A model may so have "
+        "learnt from the one set what is held out of the other.",
     ]
 
 

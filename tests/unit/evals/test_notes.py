@@ -57,6 +57,7 @@ def test_lm_notes_name_the_limits() -> None:
     notes = " ".join(lm_notes(EvalSettings(max_documents=9, max_document_characters=1234)))
     assert "9 documents" in notes
     assert "1,234 characters" in notes
+    assert "RedPajama's source `book` comes in part from Project Gutenberg" in notes
 
 
 def test_skipped_notes_count_by_reason_and_are_silent_where_all_was_scored() -> None:

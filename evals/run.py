@@ -154,6 +154,8 @@ def _run_lm(loaded: LoadedModel, settings: EvalSettings, progress: Progress | No
     for source in TEXT_SETS:
         text_config = config.data.model_copy(update={"source": source})
         documents = _read_documents(text_config, loaded, settings, progress)
+        keys = [document.key for document in documents]
+        num_trained = check_document_contamination(loaded.ledger, keys)
         samples += evaluate_documents(
             loaded.model,
             documents,
@@ -174,6 +176,7 @@ def _run_lm(loaded: LoadedModel, settings: EvalSettings, progress: Progress | No
             "documents": len(documents),
             "bytes": sum(document.num_bytes for document in documents),
             "tokens": sum(len(document.tokens) for document in documents),
+            "trained_documents_checked": num_trained,
             "unigram_train_tokens": int(counts.sum()),
             "sequence_length": config.data.sequence_length,
             "examples_sha256": hash_texts([f"{d.key}:{d.text_sha256}" for d in documents]),
@@ -194,7 +197,6 @@ def _read_documents(
             f"No {config.source} document is held out below {config.root}. Expected at least one. "
             "Give more documents, or raise data.split.heldout_fraction."
         )
-    check_document_contamination(loaded.ledger, [document.key for document in documents])
     return documents
 
 

@@ -170,6 +170,25 @@ def test_evaluate_refuses_images_that_were_trained_on(world: Path, tmp_path: Pat
     assert not (tmp_path / "out2").exists()
 
 
+def test_evaluate_refuses_documents_that_were_trained_on(world: Path, tmp_path: Path) -> None:
+    loaded = load_scratch(world, tmp_path / "scratch")
+    other = replace(loaded, ledger={"book": [4711, 4712]})
+    first = evaluate("lm", other, folder=tmp_path / "out", settings=SETTINGS)
+    recorded = [first.data[source] for source in ("gutenberg", "redpajama")]
+    counts = [data["trained_documents_checked"] for data in recorded if isinstance(data, dict)]
+    assert counts == [2, 0]
+    heldout = read_samples(tmp_path / "out")[0].cluster
+    number = int(heldout.removeprefix("book:"))
+    with pytest.raises(DataError, match=f"1 evaluated book ids were trained on: {number}"):
+        evaluate(
+            "lm",
+            replace(loaded, ledger={"book": [4711, number]}),
+            folder=tmp_path / "out2",
+            settings=SETTINGS,
+        )
+    assert not (tmp_path / "out2").exists()
+
+
 @pytest.mark.parametrize(("suite", "expected"), [("lm", "scratch"), ("caption", "align")])
 def test_evaluate_refuses_a_suite_for_another_kind_of_model(
     world: Path, tmp_path: Path, suite: str, expected: str

@@ -191,6 +191,7 @@ def _likelihood_samples(
     captions = [(example, caption) for example in task.examples for caption in example.captions]
     for index, (example, caption) in enumerate(captions):
         columns = likelihood_columns(caption, nats[index])
+        columns["caption_nats"] = [nats[index].text + nats[index].eos, 1.0]
         if against:
             columns |= _gain_columns(nats[index], against.shuffled[index], against.blank[index])
         sample_id = caption_sample_id(example.image_id, caption)

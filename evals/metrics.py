@@ -81,6 +81,15 @@ _KINDS = (
         meaning="Mean surprise at the end-of-text token: a model that cannot stop shows here.",
     ),
     MetricKind(
+        "caption_nats",
+        "Caption surprise",
+        "nats/caption",
+        higher_is_better=False,
+        num_columns=2,
+        combine=ratio,
+        meaning="Mean over captions of the surprise of all their tokens, EOS included.",
+    ),
+    MetricKind(
         "visual_gain_shuffled_nats",
         "Gain over shuffled",
         "nats/caption",

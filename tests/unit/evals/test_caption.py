@@ -65,6 +65,7 @@ def test_evaluate_captions_has_the_run_and_four_blind_rows(arms: Arms) -> None:
         "bits_per_byte",
         "token_perplexity",
         "eos_nats",
+        "caption_nats",
         "visual_gain_shuffled_nats",
         "visual_gain_blank_nats",
         "swap_accuracy",
@@ -77,6 +78,7 @@ def test_evaluate_captions_has_the_run_and_four_blind_rows(arms: Arms) -> None:
         "bits_per_byte",
         "token_perplexity",
         "eos_nats",
+        "caption_nats",
         "cider_d",
         "bleu_4",
         "rouge_l",
@@ -105,6 +107,8 @@ def test_evaluate_captions_counts_the_bytes_of_the_blank_before_a_caption(arms: 
     expected = nats / math.log(2) / (WORDS + 1)
     assert arms["align"]["bits_per_byte"].value == pytest.approx(expected, rel=1e-5)
     assert arms["align"]["eos_nats"].value == pytest.approx(sure, rel=1e-4)
+    assert arms["align"]["caption_nats"].value == pytest.approx(nats + sure, rel=1e-5)
+    assert arms["align"]["caption_nats"].n == 2 * len(LETTERS)
 
 
 def test_evaluate_captions_scores_generated_text_of_own_and_of_shuffled_pictures() -> None:

@@ -11,6 +11,7 @@ EXPECTED = {
     "bits_per_byte",
     "token_perplexity",
     "eos_nats",
+    "caption_nats",
     "visual_gain_shuffled_nats",
     "visual_gain_blank_nats",
     "swap_accuracy",

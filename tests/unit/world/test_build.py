@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from phiray.config.data import SplitConfig
+from phiray.data.documents import iter_documents
+from phiray.data.records import Document
 from phiray.data.split import image_key, is_heldout
+from phiray.world import build
 from phiray.world.build import (
     BOOK_FOLDER,
     CAPTION_FILE,
@@ -54,6 +58,26 @@ def long_texts(root: Path) -> list[str]:
         for line in file.read_text().splitlines()
     ]
     return books + rows
+
+
+def split_documents(root: Path, *, split: SplitConfig) -> tuple[list[str], list[str]]:
+    """Return the texts of books and rows as the readers give them: train part, held-out part."""
+    parts: tuple[list[str], list[str]] = ([], [])
+    for entry in [*iter_documents("gutenberg", root), *iter_documents("redpajama", root)]:
+        assert isinstance(entry, Document)
+        part = is_heldout(entry.key, salt=split.salt, heldout_fraction=split.heldout_fraction)
+        parts[part].append(entry.text)
+    return parts
+
+
+def piece_of(text: str) -> str:
+    """Return a piece from the middle, long enough to stand in one document only."""
+    words = text.split()
+    return " ".join(words[len(words) // 2 :][:25])
+
+
+def is_seen(text: str, seen: list[str]) -> bool:
+    return any(text in " ".join(other.split()) for other in seen)
 
 
 def combinations(texts: list[str]) -> set[tuple[str, str, str]]:
@@ -112,6 +136,29 @@ def test_reserved_combinations_occur_in_the_heldout_part_alone(world: Path) -> N
     assert not combinations(image_texts(world, of_heldout=False)) & reserved
     assert not combinations(long_texts(world)) & reserved
     assert len(combinations(long_texts(world))) > 100
+
+
+def test_the_tokenizer_sees_no_text_of_the_heldout_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(build, "train_tokenizer", lambda texts, *_, **__: seen.extend(texts))
+    build_world(tmp_path, seed=SEED, settings=SETTINGS)
+    # Some captions are said of pictures of both parts.
+    said, heldout_said = (
+        {text for text in image_texts(tmp_path, of_heldout=part) if len(text.split()) > 3}
+        for part in (False, True)
+    )
+    parts, heldout_parts = (
+        {piece_of(text) for text in texts}
+        for texts in split_documents(tmp_path, split=SETTINGS.split)
+    )
+    for wanted in (said, parts):
+        assert wanted
+        assert [text for text in wanted if not is_seen(text, seen)] == []
+    for unwanted in (heldout_said - said, heldout_parts):
+        assert len(unwanted) > 10
+        assert [text for text in unwanted if is_seen(text, seen)] == []
 
 
 def test_build_world_tells_its_progress_to_the_end(tmp_path: Path) -> None:

@@ -17,7 +17,10 @@ from phiray.evals.caption import (
 )
 from phiray.evals.cider import idf_from_references
 from phiray.evals.results import Arms
+from phiray.evals.scoring import Candidate, score_candidates, split_end
 from phiray.evals.settings import EvalSettings
+from phiray.text.prompts import answer_tokens, caption_prompt
+from phiray.types import IGNORE_INDEX
 from tests.unit.evals.toys import OracleModel, UniformModel, byte_tokenizer
 
 TOKENIZER = byte_tokenizer()
@@ -121,6 +124,34 @@ def test_evaluate_captions_scores_generated_text_of_own_and_of_shuffled_pictures
     assert said["shuffled", "10"] == LETTERS[partners[0]] * (WORDS + 1)
     assert len({text for (arm, _), text in said.items() if arm == "blank"}) == 1
     assert len({text for (arm, _), text in said.items() if arm == "constant"}) == 1
+
+
+def test_evaluate_captions_pairs_unequal_numbers_of_captions_with_the_partner_s_picture() -> None:
+    said = {"b": ["b"], "c": ["cc", "bbbb", "dbcbd"], "d": ["dddccb", "cb"]}
+    examples = [
+        CaptionExample(number, np.full((3, 2, 2), TOKENIZER.encode(letter)[0], np.uint8), captions)
+        for number, (letter, captions) in enumerate(said.items())
+    ]
+    task = replace(_task(), examples=examples)
+    samples = evaluate_captions(_oracle(), _oracle(), task, run="align")
+    prompt = caption_prompt(TOKENIZER, num_patches=PATCHES)
+    wanted = {}
+    for example, partner in zip(examples, derangement(3, seed=0), strict=True):
+        for caption in example.captions:
+            text = answer_tokens(TOKENIZER, caption)
+            labels = [*[IGNORE_INDEX] * len(prompt), *text]
+            row = Candidate([*prompt, *text], labels, examples[partner].pixels)
+            alone = split_end(score_candidates(_oracle(), [row], batch_size=1)[0])
+            wanted[caption_sample_id(example.image_id, caption)] = [alone.text, alone.eos]
+    assert len({nats for nats, _ in wanted.values()}) == len(wanted)
+    found = {
+        sample.sample_id: [sample.columns[name][0] for name in ("bits_per_byte", "eos_nats")]
+        for sample in samples
+        if sample.arm == "shuffled" and "eos_nats" in sample.columns
+    }
+    assert found.keys() == wanted.keys()
+    for name, nats in wanted.items():
+        assert found[name] == pytest.approx(nats, abs=1e-5), name
 
 
 def test_evaluate_captions_is_the_same_twice() -> None:

@@ -1,5 +1,9 @@
 """The frozen idf serves each image alone; the constant is the one that scores best."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -33,6 +37,46 @@ def test_best_constant_caption_is_the_best_of_all_by_exhaustion() -> None:
 def test_best_constant_caption_does_not_depend_on_the_order_of_images() -> None:
     idf = idf_from_references([tokenize_captions(captions) for captions in TRAIN])
     assert best_constant_caption(TRAIN, idf=idf) == best_constant_caption(TRAIN[::-1], idf=idf)
+
+
+SCORE_ALL = """
+import json, random
+from phiray.evals.aggregate import aggregate_samples
+from phiray.evals.caption_texts import best_constant_caption, caption_columns
+from phiray.evals.cider import idf_from_references
+from phiray.evals.results import Sample, arms_to_json
+from phiray.evals.tokenize_captions import tokenize_captions
+
+words = random.Random(0)
+colours, shapes, places = "red blue green", "circle square star", "left right top"
+say = lambda: f"a {words.choice(colours.split())} {words.choice(shapes.split())} at the " \
+    f"{words.choice(places.split())} of a {words.choice(colours.split())} picture"
+texts = [[say() for _ in range(1 + number % 3)] for number in range(60)]
+idf = idf_from_references([tokenize_captions(captions) for captions in texts])
+constant = best_constant_caption(texts, idf=idf)
+said = [captions[-1] for captions in texts[1:]] + [constant]
+samples = [
+    Sample("run", str(number), str(number // 2), columns)
+    for number, columns in enumerate(caption_columns(said, texts, idf=idf))
+]
+arms = arms_to_json(aggregate_samples(samples, seed=0))
+print(json.dumps([constant, sorted(idf.weights.items()), arms, repr(samples)]))
+"""
+"""In one process a set is walked in one order; only the seed of hashes changes it."""
+
+
+def test_scores_are_equal_in_bytes_whatever_the_seed_of_hashes() -> None:
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-c", SCORE_ALL],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert b"cider_d" in outputs[0]
+    assert outputs[0] == outputs[1]
 
 
 def test_caption_columns_tokenise_both_sides() -> None:

@@ -3,7 +3,9 @@
 Limits: compares what both results recorded of their data and settings; nothing is scored again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+from phiray.evals.bootstrap import ENOUGH_CLUSTERS, MIN_CLUSTERS
 
 NO_SHARED_SAMPLE = (
     "The two were scored on no common sample, so no difference can be taken. Evaluate both on the "
@@ -48,6 +50,24 @@ def comparison_notes(
         )
     return notes + [
         meaning for key, meaning in _MEANINGS.items() if _differ(own.get(key), other.get(key))
+    ]
+
+
+def cluster_notes(counts: Sequence[int]) -> list[str]:
+    """Say so where differences stand on no, or on few, images or documents.
+
+    Args:
+        counts: images or documents behind each difference.
+    """
+    if not counts:
+        return [NO_SHARED_SAMPLE]
+    fewest = min(counts)
+    if fewest >= ENOUGH_CLUSTERS:
+        return []
+    verdict = f"; below {MIN_CLUSTERS} neither is called better" if fewest < MIN_CLUSTERS else ""
+    return [
+        f"Differences stand on as few as {fewest} images or documents. Below {ENOUGH_CLUSTERS} "
+        f"their intervals are too narrow{verdict}."
     ]
 
 

@@ -12,14 +12,23 @@ from pathlib import Path
 
 from phiray.errors import DataError, ExitCode
 from phiray.evals.aggregate import table_from_samples
-from phiray.evals.bootstrap import paired_interval, sum_by_cluster
+from phiray.evals.bootstrap import MIN_CLUSTERS, paired_interval, sum_by_cluster
 from phiray.evals.collect import EvaluatedRun, collect_runs
-from phiray.evals.comparable import NO_SHARED_SAMPLE, comparison_notes
+from phiray.evals.comparable import cluster_notes, comparison_notes
 from phiray.evals.metrics import METRICS, MetricKind
 from phiray.evals.results import Arms, Metric, Sample, arms_to_json, metric_to_json
 
 SEED = 0
 """Of the draws of every paired interval."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One metric of one arm minus that of another."""
+
+    metric: Metric
+    num_clusters: int
+    """Images or documents that its interval is drawn from."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,7 @@ class Comparison:
     second: str
     label_tokens: dict[str, int]
     """Tokens that each run learnt from, by its arm."""
-    differences: dict[str, Metric]
+    differences: dict[str, Difference]
     """`first` minus `second`, on the samples that both have."""
     notes: list[str]
     """What keeps the two from comparing as they stand."""
@@ -42,12 +51,15 @@ class Comparison:
         return f"{self.first} vs {self.second}"
 
     def better(self, metric: str) -> str | None:
-        """Return the arm that is better beyond its interval; None if that is open."""
+        """Return the arm that is better beyond its interval; None if that is open.
+
+        It is open below MIN_CLUSTERS, where the interval is too narrow to be believed.
+        """
         difference = self.differences[metric]
-        low, high = difference.ci95
-        if low <= 0.0 <= high:
+        low, high = difference.metric.ci95
+        if low <= 0.0 <= high or difference.num_clusters < MIN_CLUSTERS:
             return None
-        return self.first if (low > 0) == difference.higher_is_better else self.second
+        return self.first if (low > 0) == difference.metric.higher_is_better else self.second
 
 
 @dataclass(frozen=True)
@@ -127,13 +139,12 @@ def compare_all(runs: Sequence[EvaluatedRun]) -> list[Comparison]:
                     data_set=own.removeprefix(first.name).removeprefix("@") or None,
                 )
                 notes += [*first.step_notes(suite), *second.step_notes(suite)]
-                if not differences:
-                    notes.append(NO_SHARED_SAMPLE)
+                notes += cluster_notes([d.num_clusters for d in differences.values()])
                 found.append(Comparison(suite, own, other, tokens, differences, notes))
     return found
 
 
-def compare_samples(first: Sequence[Sample], second: Sequence[Sample]) -> dict[str, Metric]:
+def compare_samples(first: Sequence[Sample], second: Sequence[Sample]) -> dict[str, Difference]:
     """Return each metric's paired difference, first minus second."""
     differences = {}
     for kind in METRICS.values():
@@ -153,8 +164,12 @@ def comparisons_to_json(comparisons: Sequence[Comparison]) -> dict[str, object]:
             "label_tokens": comparison.label_tokens,
             "notes": comparison.notes,
             "first_minus_second": {
-                name: {**metric_to_json(metric), "better": comparison.better(name)}
-                for name, metric in comparison.differences.items()
+                name: {
+                    **metric_to_json(difference.metric),
+                    "clusters": difference.num_clusters,
+                    "better": comparison.better(name),
+                }
+                for name, difference in comparison.differences.items()
             },
         }
     return dict(payload)
@@ -162,7 +177,7 @@ def comparisons_to_json(comparisons: Sequence[Comparison]) -> dict[str, object]:
 
 def _difference(
     first: Sequence[Sample], second: Sequence[Sample], kind: MetricKind
-) -> Metric | None:
+) -> Difference | None:
     shared = {s.sample_id for s in first if kind.name in s.columns} & {
         s.sample_id for s in second if kind.name in s.columns
     }
@@ -173,13 +188,14 @@ def _difference(
     ]
     sums = [sum_by_cluster(table.columns, table.clusters) for table in tables]
     values = [float(kind.combine(side.sum(axis=0))) for side in sums]
-    return Metric(
+    metric = Metric(
         value=values[0] - values[1],
         ci95=paired_interval(sums[0], sums[1], combine=kind.combine, seed=SEED),
         n=len(shared),
         unit=kind.unit,
         higher_is_better=kind.higher_is_better,
     )
+    return Difference(metric, num_clusters=len(sums[0]))
 
 
 def sorted_samples(samples: Sequence[Sample], shared: set[str]) -> list[Sample]:
@@ -232,10 +248,11 @@ def _comparison_text(comparison: Comparison) -> str:
         f"{comparison.suite}: {comparison.first} minus {comparison.second} (label tokens {tokens})"
     ]
     lines += [f"  note: {note}" for note in comparison.notes]
-    for name, metric in comparison.differences.items():
+    for name, difference in comparison.differences.items():
+        metric = difference.metric
         low, high = metric.ci95
         better = comparison.better(name)
-        verdict = f"{better} is better" if better else "no difference beyond the interval"
+        verdict = f"{better} is better" if better else "open"
         lines.append(
             f"  {name:<26} {metric.value:>+10.4g}  [{low:+.4g}, {high:+.4g}]  n={metric.n}  "
             f"{verdict}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from phiray.config.data import SplitConfig
 from phiray.data.annotations import say_counts
+from phiray.evals.bootstrap import ENOUGH_CLUSTERS
 from phiray.evals.caption import CaptionTask
 from phiray.evals.examples import MAX_CONSTANT_IMAGES, MAX_IDF_IMAGES
 from phiray.evals.instruct import InstructTask
@@ -21,9 +22,9 @@ _CUSTOM = "custom"
 _REAL_INSTRUCT = "llava_instruct_150k.json"
 
 
-def lm_notes(settings: EvalSettings) -> list[str]:
-    """Say how documents are scored."""
-    return [
+def lm_notes(settings: EvalSettings, num_documents: Mapping[str, int]) -> list[str]:
+    """Say how documents are scored; `num_documents` were, of each set."""
+    notes = [
         "Language models are scored on both held-out sets in disjoint windows of the training "
         "sequence length, with one token of context; the first token follows EOS. At most "
         f"{settings.max_documents} documents of each set count, and of each its first "
@@ -34,6 +35,9 @@ def lm_notes(settings: EvalSettings) -> list[str]:
         "and RedPajama's source `book` comes in part from Project Gutenberg. A model may so have "
         "learnt from the one set what is held out of the other.",
     ]
+    for source, count in num_documents.items():
+        notes += _few_notes(count, f"documents of {source}")
+    return notes
 
 
 def caption_notes(task: CaptionTask, *, vision: str) -> list[str]:
@@ -78,12 +82,20 @@ def instruct_notes(task: InstructTask, files: Mapping[str, int], *, vision: str)
             f"Of {sum(files.values())} scored conversations {sources}: derived or generated rows "
             "in the schema of LLaVA-Instruct, not LLaVA-Instruct-150K."
         )
-    return notes
+    num_images = len({example.image_id for example in task.examples})
+    return notes + _few_notes(num_images, "images with conversations")
 
 
 def skipped_notes(skipped: Mapping[str, int]) -> list[str]:
     """Say what of the held-out part could not be scored, by reason; nothing if all of it was."""
     return [f"Held out but not scored: {say_counts(skipped)}."] if skipped else []
+
+
+def _few_notes(count: int, what: str) -> list[str]:
+    """Say so where intervals are drawn from few images or documents."""
+    if count >= ENOUGH_CLUSTERS:
+        return []
+    return [f"Only {count} {what} were scored; below {ENOUGH_CLUSTERS}, intervals are too narrow."]
 
 
 def vision_note(model: str, record: ClipRecord | None, *, split: SplitConfig) -> str:

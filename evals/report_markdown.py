@@ -52,12 +52,12 @@ def _comparison(comparison: Comparison) -> str:
     rows = [
         [
             METRICS[name].title,
-            format_value(metric.value),
-            format_interval(metric),
-            str(metric.n),
+            format_value(difference.metric.value),
+            format_interval(difference.metric),
+            str(difference.metric.n),
             _escape(comparison.better(name) or "open"),
         ]
-        for name, metric in comparison.differences.items()
+        for name, difference in comparison.differences.items()
     ]
     header = ["metric", "difference", "95 % interval", "n", "better"]
     blocks = [

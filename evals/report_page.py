@@ -224,7 +224,8 @@ def _column(kind: MetricKind, arms: Arms) -> dict[str, Cell]:
 
 def _comparison_view(comparison: Comparison) -> ComparisonView:
     rows = []
-    for name, metric in comparison.differences.items():
+    for name, difference in comparison.differences.items():
+        metric = difference.metric
         # Each metric has a line of its own: their units differ.
         low, high = metric.ci95
         whisker = draw_whiskers([(low, metric.value, high)], zero=True)[0]

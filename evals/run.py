@@ -151,9 +151,11 @@ def _run_lm(loaded: LoadedModel, settings: EvalSettings, progress: Progress | No
         raise _wrong_suite("lm", loaded, "a run of `scratch` or `litgpt`")
     samples: list[Sample] = []
     data: dict[str, object] = {}
+    num_documents: dict[str, int] = {}
     for source in TEXT_SETS:
         text_config = config.data.model_copy(update={"source": source})
         documents = _read_documents(text_config, loaded, settings, progress)
+        num_documents[source] = len(documents)
         keys = [document.key for document in documents]
         num_trained = check_document_contamination(loaded.ledger, keys)
         samples += evaluate_documents(
@@ -181,7 +183,7 @@ def _run_lm(loaded: LoadedModel, settings: EvalSettings, progress: Progress | No
             "sequence_length": config.data.sequence_length,
             "examples_sha256": hash_texts([f"{d.key}:{d.text_sha256}" for d in documents]),
         }
-    return _Outcome(samples, data, lm_notes(settings), {})
+    return _Outcome(samples, data, lm_notes(settings, num_documents), {})
 
 
 def _read_documents(

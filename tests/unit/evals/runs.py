@@ -20,7 +20,7 @@ from phiray.evals.results import (
 )
 from phiray.evals.settings import EvalSettings
 
-NUM_IMAGES = 12
+NUM_IMAGES = NUM_DOCUMENTS = 30
 SETTINGS = EvalSettings(gallery_size=4)
 
 
@@ -62,7 +62,7 @@ def write_lm_runs(root: Path) -> list[Path]:
                             "token_perplexity": [level + 3 * k, 30.0 + k],
                         },
                     )
-                    for k in range(10)
+                    for k in range(NUM_DOCUMENTS)
                 ]
         folder = root / config.run.name
         write_run(folder, config, loss=3.0 + place)

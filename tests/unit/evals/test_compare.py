@@ -8,8 +8,14 @@ import pytest
 
 from phiray.errors import DataError
 from phiray.evals.collect import collect_runs
-from phiray.evals.comparable import NO_SHARED_SAMPLE
-from phiray.evals.compare import compare_runs, compare_samples, merge_arms
+from phiray.evals.comparable import NO_SHARED_SAMPLE, cluster_notes
+from phiray.evals.compare import (
+    Comparison,
+    RunComparison,
+    compare_runs,
+    compare_samples,
+    merge_arms,
+)
 from phiray.evals.report import write_report
 from phiray.evals.results import Sample, read_result, read_samples, write_result
 from tests.unit.evals.runs import change_data, write_align_runs, write_lm_runs
@@ -22,7 +28,7 @@ def test_compare_runs_pairs_each_set_with_itself(tmp_path: Path) -> None:
         ("scratch@redpajama", "litgpt@redpajama"),
     ]
     comparison = result.comparisons[0]
-    difference = comparison.differences["bits_per_byte"]
+    difference = comparison.differences["bits_per_byte"].metric
     first, second = (
         result.evals["lm"][arm]["bits_per_byte"].value
         for arm in ("scratch@gutenberg", "litgpt@gutenberg")
@@ -35,7 +41,7 @@ def test_compare_runs_pairs_each_set_with_itself(tmp_path: Path) -> None:
 
 def test_compare_runs_knows_that_more_can_be_better(tmp_path: Path) -> None:
     comparison = compare_runs(write_align_runs(tmp_path)).comparisons[0]
-    assert comparison.differences["cider_d"].ci95[0] > 0
+    assert comparison.differences["cider_d"].metric.ci95[0] > 0
     assert comparison.better("cider_d") == "align-standard"
     assert comparison.better("bits_per_byte") == "align-standard"
 
@@ -46,7 +52,7 @@ def test_compare_runs_leaves_open_what_the_interval_leaves_open(tmp_path: Path) 
     own = [sample for sample in samples if sample.arm == "align-standard"]
     differences = compare_samples(own, own)
     comparison = replace(compare_runs(folders).comparisons[0], differences=differences)
-    assert differences["cider_d"].value == 0.0
+    assert differences["cider_d"].metric.value == 0.0
     assert comparison.better("cider_d") is None
 
 
@@ -95,7 +101,7 @@ def test_compare_runs_says_that_two_runs_share_no_sample(tmp_path: Path) -> None
 def test_compare_samples_matches_by_id_whatever_the_order() -> None:
     first = [Sample("a", str(k), str(k), {"rouge_l": [0.1 * k, 1.0]}) for k in range(6)]
     second = [Sample("b", str(k), str(k), {"rouge_l": [0.1 * k, 1.0]}) for k in range(9, 1, -1)]
-    difference = compare_samples(first, second)["rouge_l"]
+    difference = compare_samples(first, second)["rouge_l"].metric
     assert difference.n == 4
     assert difference.value == pytest.approx(0.0, abs=1e-15)
     assert difference.ci95 == pytest.approx((0.0, 0.0), abs=1e-15)
@@ -105,6 +111,47 @@ def test_compare_samples_without_shared_ids_says_nothing() -> None:
     first = [Sample("a", "1", "1", {"rouge_l": [0.5, 1.0]})]
     second = [Sample("b", "2", "2", {"rouge_l": [0.5, 1.0]})]
     assert compare_samples(first, second) == {}
+
+
+@pytest.mark.parametrize(
+    ("num_images", "better", "noted"), [(9, None, True), (10, "a", True), (30, "a", False)]
+)
+def test_a_difference_of_few_clusters_gets_no_verdict_and_a_note(
+    tmp_path: Path, num_images: int, better: str | None, noted: bool
+) -> None:
+    # Two samples of each image: what is counted are images.
+    arms = [
+        [
+            Sample(arm, f"{k}#{n}", str(k), {"rouge_l": [level + 0.001 * k, 1.0]})
+            for k in range(num_images)
+            for n in range(2)
+        ]
+        for arm, level in (("a", 0.8), ("b", 0.5))
+    ]
+    differences = compare_samples(*arms)
+    comparison = Comparison("caption", "a", "b", {}, differences, [])
+    assert differences["rouge_l"].metric.ci95[0] > 0
+    assert differences["rouge_l"].metric.n == 2 * num_images
+    assert differences["rouge_l"].num_clusters == num_images
+    assert comparison.better("rouge_l") == better
+    assert ("open" in RunComparison({}, [comparison]).to_text()) is (better is None)
+    notes = cluster_notes([100, num_images])
+    assert [f"as few as {num_images} images or documents" in note for note in notes] == [
+        True
+    ] * noted
+
+
+def test_compare_runs_notes_few_clusters(tmp_path: Path) -> None:
+    folders = write_align_runs(tmp_path)
+    for folder in folders:
+        place = folder / "evals" / "caption"
+        write_result(
+            place, read_result(place), [s for s in read_samples(place) if int(s.cluster) < 9]
+        )
+    (comparison,) = compare_runs(folders).comparisons
+    assert comparison.notes == cluster_notes([9])
+    assert "below 10 neither is called better" in comparison.notes[0]
+    assert comparison.better("cider_d") is None
 
 
 def test_merge_arms_keeps_equal_blind_rows_once_and_names_others(tmp_path: Path) -> None:

@@ -1,9 +1,13 @@
 """What the numbers do not say by themselves."""
 
+from dataclasses import replace
+
+import numpy as np
+
 from phiray.config.data import SplitConfig
 from phiray.evals.caption import CaptionTask
 from phiray.evals.cider import idf_from_references
-from phiray.evals.instruct import InstructTask
+from phiray.evals.instruct import InstructExample, InstructTask
 from phiray.evals.notes import caption_notes, instruct_notes, lm_notes, skipped_notes, vision_note
 from phiray.evals.settings import EvalSettings
 from phiray.world.clip_record import ClipRecord
@@ -54,10 +58,27 @@ def test_instruct_notes_count_the_rows_that_are_not_instruct_150k() -> None:
 
 
 def test_lm_notes_name_the_limits() -> None:
-    notes = " ".join(lm_notes(EvalSettings(max_documents=9, max_document_characters=1234)))
+    settings = EvalSettings(max_documents=9, max_document_characters=1234)
+    notes = " ".join(lm_notes(settings, {"gutenberg": 30}))
     assert "9 documents" in notes
     assert "1,234 characters" in notes
     assert "RedPajama's source `book` comes in part from Project Gutenberg" in notes
+
+
+def test_notes_of_lm_and_instruct_warn_of_few_documents_or_images() -> None:
+    settings = EvalSettings()
+    enough = lm_notes(settings, {"gutenberg": 30, "redpajama": 30})
+    few = lm_notes(settings, {"gutenberg": 29, "redpajama": 30})
+    assert few == [
+        *enough,
+        "Only 29 documents of gutenberg were scored; below 30, intervals are too narrow.",
+    ]
+    pixels = np.zeros((3, 2, 2), dtype=np.uint8)
+    examples = [InstructExample(str(k), k // 2, pixels, []) for k in range(60)]
+    task = replace(_instruct_task(), examples=examples)
+    assert not any("Only" in note for note in instruct_notes(task, {}, vision=""))
+    fewer = replace(task, examples=examples[:-2])
+    assert "Only 29 images with conversations" in instruct_notes(fewer, {}, vision="")[-1]
 
 
 def test_skipped_notes_count_by_reason_and_are_silent_where_all_was_scored() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from phiray.errors import ConfigError, DataError, ExitCode
 from phiray.evals.report import write_report
-from tests.unit.evals.runs import write_align_runs, write_lm_runs
+from tests.unit.evals.runs import NUM_IMAGES, write_align_runs, write_lm_runs
 
 
 def _folders(root: Path) -> list[Path]:
@@ -36,7 +36,7 @@ def test_write_report_has_the_form_that_is_promised(tmp_path: Path) -> None:
     metric = payload["evals"]["caption"]["align-standard"]["cider_d"]
     assert set(metric) == {"value", "ci95", "n", "unit", "higher_is_better"}
     assert metric["ci95"][0] <= metric["value"] <= metric["ci95"][1]
-    assert metric["n"] == 12
+    assert metric["n"] == NUM_IMAGES
     assert payload["notes"] == ["first", "How lm is scored.", "How caption is scored."]
     assert payload["measured"]["seconds"] == {"data": 3.5}
     training = payload["training"]["align-scheduled-sampling"]

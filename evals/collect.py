@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from phiray.config.data import TextDataConfig
 from phiray.config.load import config_from_file
-from phiray.config.stages import AnyStageConfig
+from phiray.config.stages import AlignConfig, AnyStageConfig, InstructConfig
 from phiray.errors import ConfigError, DataError, ExitCode
 from phiray.evals.results import RESULT_FILE, Sample, SuiteResult, read_result, read_samples
 from phiray.training.metrics_log import read_metrics
@@ -20,6 +21,8 @@ _LAST_FRACTION = 0.1
 _CONFIG_FILE = "config.yaml"
 MANIFEST_FILE = "manifest.json"
 EVALS_FOLDER = "evals"
+_SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+"""What tells two language models apart, beside their experts."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,30 @@ class EvaluatedRun:
         """Kind of training method."""
         method = getattr(self.config, "method", None)
         return "standard" if method is None else str(method.kind)
+
+    @property
+    def source(self) -> str | None:
+        """Name of the text that a language model learnt from; None of a stage with pictures."""
+        return self.config.data.source if isinstance(self.config.data, TextDataConfig) else None
+
+    @property
+    def model(self) -> dict[str, object]:
+        """Say in short what was trained: sizes of a language model, or what it was built on.
+
+        Of another run or a folder its name alone, since where it lies may differ.
+        """
+        config = self.config
+        if isinstance(config, AlignConfig):
+            built_on = {"language_model": Path(config.language_model).name}
+            return {**built_on, "vision": config.vision.model, "projector": config.projector.kind}
+        if isinstance(config, InstructConfig):
+            return {"checkpoint": Path(config.checkpoint).name}
+        moe = config.model.moe
+        return {
+            **config.model.model_dump(mode="json", include=set(_SIZES)),
+            "experts": moe.num_experts if moe else 0,
+            "experts_per_token": moe.num_experts_per_token if moe else 0,
+        }
 
     @property
     def label_tokens(self) -> int:

@@ -6,12 +6,15 @@ Limits: compares what both results recorded of their data and settings; nothing 
 from collections.abc import Mapping, Sequence
 
 from phiray.evals.bootstrap import ENOUGH_CLUSTERS, MIN_CLUSTERS
+from phiray.evals.collect import EvaluatedRun
 
 NO_SHARED_SAMPLE = (
     "The two were scored on no common sample, so no difference can be taken. Evaluate both on the "
     "same data."
 )
 
+_EXPERTS = ("experts", "experts_per_token")
+"""Of a model's sizes, those that are said in words."""
 _WITHOUT_EFFECT = ("batch_size", "gallery_size")
 """Settings that alter no number."""
 _MEANINGS = {
@@ -53,6 +56,28 @@ def comparison_notes(
     ]
 
 
+def training_notes(first: EvaluatedRun, second: EvaluatedRun) -> list[str]:
+    """Say what two runs were trained on or as, where that differs beside their method."""
+    found = []
+    if _differ(first.source, second.source):
+        found.append(f"{first.name} learnt from {first.source}, {second.name} from {second.source}")
+    own, other = first.model, second.model
+    if any(_differ(own.get(name), other.get(name)) for name in _EXPERTS):
+        found.append(f"{first.name} {_say_experts(own)}, {second.name} {_say_experts(other)}")
+    changed = [
+        f"{name} is {own[name]} and {other[name]}"
+        for name in own
+        if name not in _EXPERTS and _differ(own[name], other.get(name))
+    ]
+    found += [", ".join(changed)] if changed else []
+    if not found:
+        return []
+    return [
+        f"The runs differ in training: {'; '.join(found)}. What a difference comes from cannot be "
+        "told."
+    ]
+
+
 def cluster_notes(counts: Sequence[int]) -> list[str]:
     """Say so where differences stand on no, or on few, images or documents.
 
@@ -69,6 +94,12 @@ def cluster_notes(counts: Sequence[int]) -> list[str]:
         f"Differences stand on as few as {fewest} images or documents. Below {ENOUGH_CLUSTERS} "
         f"their intervals are too narrow{verdict}."
     ]
+
+
+def _say_experts(model: Mapping[str, object]) -> str:
+    if not model["experts"]:
+        return "is dense"
+    return f"has a mixture of {model['experts']} experts, {model['experts_per_token']} per token"
 
 
 def _settings_notes(first: Mapping[str, object], second: Mapping[str, object]) -> list[str]:

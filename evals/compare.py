@@ -14,7 +14,7 @@ from phiray.errors import DataError, ExitCode
 from phiray.evals.aggregate import table_from_samples
 from phiray.evals.bootstrap import MIN_CLUSTERS, paired_interval, sum_by_cluster
 from phiray.evals.collect import EvaluatedRun, collect_runs
-from phiray.evals.comparable import cluster_notes, comparison_notes
+from phiray.evals.comparable import cluster_notes, comparison_notes, training_notes
 from phiray.evals.metrics import METRICS, MetricKind
 from phiray.evals.results import Arms, Metric, Sample, arms_to_json, metric_to_json
 
@@ -133,7 +133,8 @@ def compare_all(runs: Sequence[EvaluatedRun]) -> list[Comparison]:
                     [s for s in second.samples[suite] if s.arm == other],
                 )
                 tokens = {own: first.label_tokens, other: second.label_tokens}
-                notes = comparison_notes(
+                notes = training_notes(first, second)
+                notes += comparison_notes(
                     first.suites[suite].data,
                     second.suites[suite].data,
                     data_set=own.removeprefix(first.name).removeprefix("@") or None,

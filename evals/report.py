@@ -135,6 +135,8 @@ def _training(run: EvaluatedRun) -> dict[str, object]:
     return {
         "stage": run.config.stage,
         "method": settings.get("method", {"kind": "standard"}),
+        **({"source": run.source} if run.source else {}),
+        "model": run.model,
         "seed": run.config.run.seed,
         "steps": run.curve.steps[-1] if run.curve.steps else 0,
         "label_tokens": run.label_tokens,

@@ -1,7 +1,14 @@
 """What differs between two results is said; what alters no number is not."""
 
-from phiray.evals.comparable import comparison_notes
+from dataclasses import replace
+from pathlib import Path
+
+from phiray.config.model import MoeConfig, PhiConfig, ProjectorConfig
+from phiray.config.stages import AlignConfig
+from phiray.evals.collect import collect_runs
+from phiray.evals.comparable import comparison_notes, training_notes
 from phiray.evals.settings import EvalSettings
+from tests.unit.evals.runs import write_align_runs, write_lm_runs
 
 
 def _data(settings: EvalSettings | None = None, **changes: object) -> dict[str, object]:
@@ -44,3 +51,30 @@ def test_comparison_notes_look_at_the_set_that_is_compared() -> None:
 def test_comparison_notes_claim_nothing_of_what_was_not_recorded() -> None:
     bare = {"settings": EvalSettings().model_dump(mode="json")}
     assert comparison_notes(bare, _data()) == []
+
+
+def test_training_notes_name_text_experts_and_sizes_that_differ(tmp_path: Path) -> None:
+    scratch, litgpt = collect_runs(write_lm_runs(tmp_path))
+    moe = MoeConfig(num_experts=4, num_experts_per_token=2)
+    model = PhiConfig(hidden_size=1280, moe=moe)
+    mixed = replace(scratch, config=scratch.config.model_copy(update={"model": model}))
+    assert training_notes(mixed, litgpt) == [
+        "The runs differ in training: scratch learnt from gutenberg, litgpt from redpajama; "
+        "scratch has a mixture of 4 experts, 2 per token, litgpt is dense; hidden_size is 1280 and "
+        "2560. What a difference comes from cannot be told."
+    ]
+    one = PhiConfig(hidden_size=1280, moe=moe.model_copy(update={"num_experts_per_token": 1}))
+    other = replace(mixed, config=mixed.config.model_copy(update={"model": one}))
+    assert "4 experts, 1 per token" in training_notes(mixed, other)[0]
+    assert training_notes(mixed, mixed) == []
+
+
+def test_training_notes_say_what_projectors_were_built_on_but_not_where(tmp_path: Path) -> None:
+    first, second = collect_runs(write_align_runs(tmp_path))
+    assert training_notes(first, second) == []
+    config = second.config
+    assert isinstance(config, AlignConfig)
+    changes = {"language_model": "elsewhere/litgpt", "projector": ProjectorConfig(kind="linear")}
+    other = replace(second, config=config.model_copy(update=changes))
+    (note,) = training_notes(first, other)
+    assert "language_model is scratch and litgpt, projector is mlp and linear" in note

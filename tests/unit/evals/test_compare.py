@@ -20,6 +20,11 @@ from phiray.evals.report import write_report
 from phiray.evals.results import Sample, read_result, read_samples, write_result
 from tests.unit.evals.runs import change_data, write_align_runs, write_lm_runs
 
+TEXT_NOTE = (
+    "The runs differ in training: scratch learnt from gutenberg, litgpt from redpajama. What "
+    "a difference comes from cannot be told."
+)
+
 
 def test_compare_runs_pairs_each_set_with_itself(tmp_path: Path) -> None:
     result = compare_runs(write_lm_runs(tmp_path))
@@ -60,8 +65,9 @@ def test_compare_runs_notes_nothing_where_nothing_differs(tmp_path: Path) -> Non
     runs = [*write_lm_runs(tmp_path), *write_align_runs(tmp_path)]
     result = compare_runs(runs)
     assert len(result.comparisons) == 3
-    assert [comparison.notes for comparison in result.comparisons] == [[], [], []]
-    assert "note:" not in result.to_text()
+    text = TEXT_NOTE
+    assert [comparison.notes for comparison in result.comparisons] == [[text], [text], []]
+    assert result.to_text().count("note:") == 2
 
 
 def test_compare_runs_notes_other_data_in_text_and_json(tmp_path: Path) -> None:
@@ -70,10 +76,12 @@ def test_compare_runs_notes_other_data_in_text_and_json(tmp_path: Path) -> None:
         change_data(folder, "lm", redpajama={"sequence_length": length})
     result = compare_runs(folders)
     noted = {comparison.first: comparison.notes for comparison in result.comparisons}
-    assert noted["scratch@gutenberg"] == []
-    assert "windows of 128 and of 64 tokens" in noted["scratch@redpajama"][0]
-    assert f"  note: {noted['scratch@redpajama'][0]}" in result.to_text()
-    assert noted["scratch@redpajama"][0] in str(result.to_json()["comparisons"])
+    assert noted["scratch@gutenberg"] == [TEXT_NOTE]
+    text, windows = noted["scratch@redpajama"]
+    assert text == TEXT_NOTE
+    assert "windows of 128 and of 64 tokens" in windows
+    assert f"  note: {windows}" in result.to_text()
+    assert windows in str(result.to_json()["comparisons"])
 
 
 def test_scores_of_an_older_checkpoint_are_noted_in_comparison_and_report(tmp_path: Path) -> None:

@@ -43,6 +43,17 @@ def test_write_report_has_the_form_that_is_promised(tmp_path: Path) -> None:
     assert training["label_tokens"] == 2000
     assert training["steps"] == 20
     assert training["method"]["kind"] == "scheduled-sampling"
+    assert training["model"]["language_model"] == "scratch"
+    assert "source" not in training
+    assert payload["training"]["litgpt"]["source"] == "redpajama"
+    assert payload["training"]["litgpt"]["model"] == {
+        "hidden_size": 2560,
+        "intermediate_size": 10240,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "experts": 0,
+        "experts_per_token": 0,
+    }
     difference = payload["comparisons"]["caption"]["align-standard vs align-scheduled-sampling"]
     assert difference["label_tokens"] == {"align-standard": 2000, "align-scheduled-sampling": 2000}
     assert difference["first_minus_second"]["cider_d"]["better"] == "align-standard"

@@ -91,7 +91,8 @@ def test_page_warns_of_what_does_not_compare(page: str, tmp_path: Path) -> None:
         change_data(folder, "caption", idf_sha256=name)
     noted = write_report(folders, tmp_path / "report.html").html.read_text()
     assert '<p class="warning">CIDEr-D was weighed with other' in noted
-    assert '<p class="warning">' not in page
+    assert page.count('<p class="warning">') == 2
+    assert page.count('<p class="warning">The runs differ in training: scratch learnt from') == 2
 
 
 def test_page_shows_a_comparison_without_a_sample_in_common(tmp_path: Path) -> None:

@@ -13,6 +13,9 @@ NO_SHARED_SAMPLE = (
     "same data."
 )
 
+MAX_TOKEN_DIFFERENCE = 0.01
+"""Share of the label tokens by which two runs may differ and still count as equally long: batches
+are counted in rows, whose answers are not all of one length."""
 _EXPERTS = ("experts", "experts_per_token")
 """Of a model's sizes, those that are said in words."""
 _WITHOUT_EFFECT = ("batch_size", "gallery_size")
@@ -57,7 +60,22 @@ def comparison_notes(
 
 
 def training_notes(first: EvaluatedRun, second: EvaluatedRun) -> list[str]:
-    """Say what two runs were trained on or as, where that differs beside their method."""
+    """Say what two runs were trained on, as or for, where that differs beside their method."""
+    return _subject_notes(first, second) + _token_notes(first, second)
+
+
+def _token_notes(first: EvaluatedRun, second: EvaluatedRun) -> list[str]:
+    fewer, more = sorted((first.label_tokens, second.label_tokens))
+    if more - fewer <= MAX_TOKEN_DIFFERENCE * more:
+        return []
+    return [
+        f"{first.name} learnt from {first.label_tokens:,} label tokens and {second.name} from "
+        f"{second.label_tokens:,}: more than {MAX_TOKEN_DIFFERENCE:.0%} apart, so this is no "
+        "comparison at equal tokens."
+    ]
+
+
+def _subject_notes(first: EvaluatedRun, second: EvaluatedRun) -> list[str]:
     found = []
     if _differ(first.source, second.source):
         found.append(f"{first.name} learnt from {first.source}, {second.name} from {second.source}")

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from phiray.config.model import MoeConfig, PhiConfig, ProjectorConfig
 from phiray.config.stages import AlignConfig
 from phiray.evals.collect import collect_runs
@@ -67,6 +69,17 @@ def test_training_notes_name_text_experts_and_sizes_that_differ(tmp_path: Path) 
     other = replace(mixed, config=mixed.config.model_copy(update={"model": one}))
     assert "4 experts, 1 per token" in training_notes(mixed, other)[0]
     assert training_notes(mixed, mixed) == []
+
+
+@pytest.mark.parametrize(("tokens", "noted"), [(990, False), (989, True), (1011, True)])
+def test_training_notes_count_label_tokens(tmp_path: Path, tokens: int, noted: bool) -> None:
+    first, second = (
+        replace(run, curve=replace(run.curve, label_tokens=count))
+        for run, count in zip(collect_runs(write_align_runs(tmp_path)), (1000, tokens), strict=True)
+    )
+    notes = training_notes(first, second)
+    expected = f"learnt from 1,000 label tokens and align-scheduled-sampling from {tokens:,}: more "
+    assert [expected in note for note in notes] == [True] * noted
 
 
 def test_training_notes_say_what_projectors_were_built_on_but_not_where(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from phiray.evals.compare import Comparison
 from phiray.evals.metrics import METRICS
 from phiray.evals.report_page import (
+    INTERVALS,
     SUITES,
     ReportContent,
     format_interval,
@@ -18,7 +19,7 @@ from phiray.evals.report_page import (
 
 def render_markdown(content: ReportContent) -> str:
     """Render the report; every text from data is escaped."""
-    blocks = ["# phiray: what the models do on held-out data"]
+    blocks = ["# phiray: what the models do on held-out data", INTERVALS]
     blocks += [_suite(suite, content) for suite in content.evals]
     blocks += [_comparison(comparison) for comparison in content.comparisons]
     blocks.append(_training(content))

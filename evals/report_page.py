@@ -37,6 +37,12 @@ SUITES = {
 }
 """Title and one sentence for each suite."""
 
+INTERVALS = (
+    "Intervals cover the choice of images or documents that were scored, not another seed of "
+    "training."
+)
+"""What no interval of a report says."""
+
 _HEADLINES = (
     ("lm", "bits_per_byte", "unigram", "unigram"),
     ("caption", "visual_gain_shuffled_nats", "untrained", "untrained projector"),
@@ -135,6 +141,7 @@ def render_page(content: ReportContent) -> str:
         headlines=_headlines(content),
         galleries=_galleries(content),
         rule=SELECTION_RULE,
+        intervals=INTERVALS,
         tables=[_suite_table(suite, content) for suite in content.evals],
         comparisons=[_comparison_view(comparison) for comparison in content.comparisons],
         charts=_charts(content.runs),

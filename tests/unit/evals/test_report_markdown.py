@@ -10,6 +10,7 @@ def test_render_markdown_has_all_rows_and_marks_blind_ones(tmp_path: Path) -> No
     folders = [*write_lm_runs(tmp_path / "r"), *write_align_runs(tmp_path / "r")]
     report = write_report(folders, tmp_path / "report.html", notes=["a | b <i>"])
     text = report.markdown.read_text()
+    assert "not another seed of training." in text
     assert "| align-standard |" in text
     assert "| *blank* |" in text
     assert "| *unigram@gutenberg* |" in text

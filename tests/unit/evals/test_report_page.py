@@ -85,6 +85,10 @@ def test_page_has_pictures_curves_and_all_rows(page: str, checker: _Checker) -> 
         assert arm in checker.text
 
 
+def test_page_says_what_intervals_do_not_cover(checker: _Checker) -> None:
+    assert "not another seed of training." in checker.text
+
+
 def test_page_warns_of_what_does_not_compare(page: str, tmp_path: Path) -> None:
     folders = write_align_runs(tmp_path)
     for folder, name in zip(folders, "ab", strict=True):

@@ -9,6 +9,7 @@ from phiray.evals.compare import Comparison
 from phiray.evals.metrics import METRICS
 from phiray.evals.report_page import (
     INTERVALS,
+    LOSSES,
     SUITES,
     ReportContent,
     format_interval,
@@ -82,7 +83,7 @@ def _training(content: ReportContent) -> str:
         for run in content.runs
     ]
     header = ["run", "stage", "method", "steps", "label tokens", "final loss (nats/token)"]
-    return f"## Training\n\n{_table(header, rows)}"
+    return f"## Training\n\n{_table(header, rows)}\n\n{LOSSES}"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

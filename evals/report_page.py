@@ -43,6 +43,13 @@ INTERVALS = (
 )
 """What no interval of a report says."""
 
+LOSSES = (
+    "Training losses of one chart or column need not compare: scheduled sampling is measured on "
+    "inputs mixed with the model's own tokens, and language models on the text that each learnt "
+    "from. What compares are the held-out figures above."
+)
+"""What curves and final losses must not be read as."""
+
 _HEADLINES = (
     ("lm", "bits_per_byte", "unigram", "unigram"),
     ("caption", "visual_gain_shuffled_nats", "untrained", "untrained projector"),
@@ -142,6 +149,7 @@ def render_page(content: ReportContent) -> str:
         galleries=_galleries(content),
         rule=SELECTION_RULE,
         intervals=INTERVALS,
+        losses=LOSSES,
         tables=[_suite_table(suite, content) for suite in content.evals],
         comparisons=[_comparison_view(comparison) for comparison in content.comparisons],
         charts=_charts(content.runs),

@@ -11,6 +11,8 @@ def test_render_markdown_has_all_rows_and_marks_blind_ones(tmp_path: Path) -> No
     report = write_report(folders, tmp_path / "report.html", notes=["a | b <i>"])
     text = report.markdown.read_text()
     assert "not another seed of training." in text
+    training = text.partition("## Training")[2]
+    assert "What compares are the held-out figures above." in training
     assert "| align-standard |" in text
     assert "| *blank* |" in text
     assert "| *unigram@gutenberg* |" in text

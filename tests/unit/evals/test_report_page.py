@@ -89,6 +89,14 @@ def test_page_says_what_intervals_do_not_cover(checker: _Checker) -> None:
     assert "not another seed of training." in checker.text
 
 
+def test_page_says_under_the_losses_that_they_need_not_compare(page: str) -> None:
+    training = page.partition('<section id="training">')[2].partition("</section>")[0]
+    losses, _, after = training.partition("Training losses of one chart or column need not compare")
+    assert "</table>" in losses
+    assert "<polyline" in losses
+    assert "held-out figures above" in after
+
+
 def test_page_warns_of_what_does_not_compare(page: str, tmp_path: Path) -> None:
     folders = write_align_runs(tmp_path)
     for folder, name in zip(folders, "ab", strict=True):

@@ -20,19 +20,25 @@ from phiray.evals.results import Arms, Metric
 
 TEMPLATE = "report.html.jinja"
 
+_OWN_ROWS = (
+    "A blind row without a run's name behind it is that of the first run; another run's own row "
+    "stands beside it where it differs."
+)
+
 SUITES = {
     "lm": (
         "Language models",
-        "Predicting held-out documents of both sets; the unigram row knows only word frequencies.",
+        "Predicting held-out documents of both sets; the unigram row knows only word frequencies. "
+        + _OWN_ROWS,
     ),
     "caption": (
         "Describing pictures",
         "Held-out pictures with human captions. Grey rows are blind: they show what a score is "
-        "worth.",
+        f"worth. {_OWN_ROWS}",
     ),
     "instruct": (
         "Answering questions",
-        "Questions about held-out pictures; the grey row answers without seeing.",
+        "Questions about held-out pictures; the grey row answers without seeing. " + _OWN_ROWS,
     ),
 }
 """Title and one sentence for each suite."""

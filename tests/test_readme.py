@@ -100,6 +100,8 @@ def test_readme_scores_are_those_of_the_committed_result(row: list[str]) -> None
     by_seed = {demo["seed"]: demo for demo in DEMOS}
     assert shown == [say_score(by_seed[seed], suite, arm, metric) for seed in (0, 1)]
     other = beside.partition(":")[0]
+    own = f"{other.partition('@')[0]}@{arm}"  # a row without a run's name is the first run's
+    assert other == own or own not in by_seed[0]["evals"][suite]
     assert beside == f"{other}: {say_score(by_seed[0], suite, other, metric)}"
 
 

@@ -14,7 +14,9 @@ def test_render_markdown_has_all_rows_and_marks_blind_ones(tmp_path: Path) -> No
     training = text.partition("## Training")[2]
     assert "What compares are the held-out figures above." in training
     assert "| align-standard |" in text
+    assert text.count("without a run's name behind it is that of the first run") == 2
     assert "| *blank* |" in text
+    assert "| *blank@align-scheduled-sampling* |" in text
     assert "| *unigram@gutenberg* |" in text
     assert "## scratch@gutenberg minus litgpt@gutenberg" in text
     assert "- a \\| b \\<i\\>" in text

@@ -97,6 +97,10 @@ def test_page_says_under_the_losses_that_they_need_not_compare(page: str) -> Non
     assert "held-out figures above" in after
 
 
+def test_page_says_in_each_suite_whose_a_blind_row_is(checker: _Checker) -> None:
+    assert checker.text.count("without a run's name behind it is that of the first run") == 2
+
+
 def test_page_warns_of_what_does_not_compare(page: str, tmp_path: Path) -> None:
     folders = write_align_runs(tmp_path)
     for folder, name in zip(folders, "ab", strict=True):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from phiray.evals import report_page
 from phiray.evals.report import write_report
 from phiray.evals.report_page import format_value
 from phiray.evals.results import read_result, read_samples, write_result
@@ -120,6 +121,36 @@ def test_page_shows_a_comparison_without_a_sample_in_common(tmp_path: Path) -> N
     checker.feed(write_report(folders, tmp_path / "report.html").html.read_text())
     assert checker.open == []
     assert "scored on no common sample" in checker.text
+
+
+def _contrast(first: str, second: str) -> float:
+    """Return the contrast ratio of two colours `#rrggbb` as WCAG 2 defines it."""
+    lights = []
+    for colour in (first, second):
+        parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        lights.append(sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True)))
+    return (max(lights) + 0.05) / (min(lights) + 0.05)
+
+
+def test_every_colour_of_text_has_the_contrast_of_wcag_aa() -> None:
+    assert _contrast("#000000", "#ffffff") == pytest.approx(21.0)
+    css = Path(report_page.__file__).with_name("report_style.css.jinja").read_text()
+    themes = [
+        dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", block))
+        for block in re.findall(r":root \{(.*?)\}", css, re.DOTALL)
+    ]
+    used = set(re.findall(r"(?<![\w-])(?:color|fill): var\(--(\w+)\)", css))
+    assert len(themes) == 2
+    assert {"ink", "soft", "faint", "accent", "good", "bad"} <= used
+    low = [
+        (colour, background, theme[colour])
+        for theme in themes
+        for colour in used
+        for background in ("page", "card", "blind")
+        if _contrast(theme[colour], theme[background]) < 4.5
+    ]
+    assert low == []
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,12 @@ class Row:
     is_blind: bool
     cells: list[Cell | None]
 
+    @property
+    def shared_n(self) -> int | None:
+        """Samples behind every value of the row; None if they differ from cell to cell."""
+        counts = {cell.n for cell in self.cells if cell}
+        return counts.pop() if len(counts) == 1 else None
+
 
 @dataclass(frozen=True)
 class SuiteTable:
@@ -128,6 +134,7 @@ class DifferenceRow:
     kind: MetricKind
     value: str
     interval: str
+    n: int
     whisker: Whisker
     better: str | None
 
@@ -255,6 +262,7 @@ def _comparison_view(comparison: Comparison) -> ComparisonView:
                 kind=METRICS[name],
                 value=f"{'+' if metric.value > 0 else ''}{format_value(metric.value)}",
                 interval=format_interval(metric),
+                n=metric.n,
                 whisker=whisker,
                 better=comparison.better(name),
             )

@@ -11,7 +11,7 @@ from phiray.evals import report_page
 from phiray.evals.report import write_report
 from phiray.evals.report_page import format_value
 from phiray.evals.results import read_result, read_samples, write_result
-from tests.unit.evals.runs import change_data, write_align_runs, write_lm_runs
+from tests.unit.evals.runs import NUM_IMAGES, change_data, write_align_runs, write_lm_runs
 
 _VOID = {"meta", "br", "img", "line", "polyline"}
 
@@ -100,6 +100,32 @@ def test_page_says_under_the_losses_that_they_need_not_compare(page: str) -> Non
 
 def test_page_says_in_each_suite_whose_a_blind_row_is(checker: _Checker) -> None:
     assert checker.text.count("without a run's name behind it is that of the first run") == 2
+
+
+def test_page_heads_every_row_with_its_name_and_marks_blind_ones(page: str) -> None:
+    bodies = re.findall(r"<tbody>(.*?)</tbody>", page, re.DOTALL)
+    rows = [row for body in bodies for row in re.findall(r"<tr[^>]*>(<\w+[^>]*>)", body)]
+    assert rows
+    assert set(rows) == {'<th scope="row">'}
+    assert '<tr class="blind"><th scope="row">constant (blind)<' in page
+    assert '<tr><th scope="row">align-standard<' in page
+
+
+def test_page_shows_n_once_where_it_is_that_of_the_row(page: str, tmp_path: Path) -> None:
+    count = f'<span class="n">n = {NUM_IMAGES}</span>'
+    assert f'<th scope="row">align-standard{count}</th>' in page
+    assert f"{count}</td>" not in page
+    assert 'title="n' not in page
+    folder = write_align_runs(tmp_path)[0]
+    place = folder / "evals" / "caption"
+    result = read_result(place)
+    arms = {arm: dict(metrics) for arm, metrics in result.arms.items()}
+    arms["align-standard"]["cider_d"] = replace(arms["align-standard"]["cider_d"], n=1234)
+    write_result(place, replace(result, arms=arms), read_samples(place))
+    mixed = write_report([folder], tmp_path / "report.html").html.read_text()
+    assert '<th scope="row">align-standard</th>' in mixed
+    assert mixed.count(f"{count}</td>") == 2
+    assert mixed.count('<span class="n">n = 1,234</span></td>') == 1
 
 
 def test_page_warns_of_what_does_not_compare(page: str, tmp_path: Path) -> None:

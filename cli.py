@@ -70,8 +70,9 @@ def demo(
 
     for suite, arms in json.loads(summary.report_json.read_text())["evals"].items():
         _print_table(headline_table(suite, arms))
-    minutes = sum(summary.seconds.values()) / 60
-    print(f"{minutes:.1f} minutes, at most {summary.peak_memory_bytes / 1e9:.1f} GB of memory")
+    alone = " for this attempt alone (it went on with an earlier one)" if summary.resumed else ""
+    minutes, gigabytes = summary.seconds["total"] / 60, summary.peak_memory_bytes / 1e9
+    print(f"{minutes:.1f} minutes{alone}, at most {gigabytes:.1f} GB of memory")
     print(f"{summary.report_html}\n{summary.report_json}")
 
 

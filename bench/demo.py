@@ -44,7 +44,7 @@ def sum_up(folder: Path) -> dict[str, object]:
     """Take from a demo's report its times, versions and scores, and compare these."""
     report = json.loads((folder / "report.json").read_text())
     measured, runs = report["measured"], list(report["measured"]["runs"].values())
-    seconds = measured.get("seconds", {})
+    seconds = measured["seconds"]
     return {
         "sha256_outside_measured": hash_outside_measured(report),
         "seed": next(iter(report["training"].values()))["seed"],
@@ -53,7 +53,8 @@ def sum_up(folder: Path) -> dict[str, object]:
         "commit": sorted({run["commit"] for run in runs}),
         "versions": runs[0]["versions"],
         "seconds": seconds,
-        "minutes": round(sum(seconds.values()) / 60, 1),
+        "minutes": round(seconds["total"] / 60, 1),
+        "resumed": measured.get("resumed", False),
         "peak_memory_gb": round(measured["peak_memory_bytes"] / 1e9, 1),
         "label_tokens": {name: run["label_tokens"] for name, run in report["training"].items()},
         "evals": report["evals"],

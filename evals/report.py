@@ -7,7 +7,7 @@ Limits: report.json is equal, byte for byte, between two runs of one seed but fo
 """
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,7 +39,7 @@ def write_report(
     out: Path,
     *,
     notes: Sequence[str] = (),
-    measured: Mapping[str, object] | None = None,
+    measured: Callable[[], Mapping[str, object]] = dict,
 ) -> Report:
     """Write the report of evaluated runs.
 
@@ -47,7 +47,8 @@ def write_report(
         folders: of the runs, in the order in which they are shown.
         out: the page; `.md` and `.json` of the same name come beside it.
         notes: what a reader must know beside what the evaluations say themselves.
-        measured: times and memory of whatever made the runs.
+        measured: gives times and memory of whatever made the runs. It is asked once all numbers
+            of the report are there, so that its times can hold the work on them, too.
 
     Raises:
         ConfigError: if `out` cannot be a page (2).
@@ -67,7 +68,7 @@ def write_report(
         evals=merge_arms(runs),
         comparisons=compare_all(runs),
         notes=_all_notes(runs, notes),
-        measured=_measured(runs, measured or {}),
+        measured=_measured(runs, measured()),
     )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

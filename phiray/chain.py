@@ -40,22 +40,30 @@ class DemoSummary:
     report_html: Path
     report_json: Path
     seconds: dict[str, float]
-    """Time of each part."""
+    """Time of each part, and of all in `total`, with what lies between parts and the report."""
     peak_memory_bytes: int
     """Most memory that all processes together were seen to use."""
+    resumed: bool
+    """Whether it went on with an earlier attempt, whose time and memory are not in here."""
 
 
 @dataclass
 class _Clock:
-    """Times the parts of the chain."""
+    """Times the parts of the chain, and the whole since it was made."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    start: float = field(default_factory=time.monotonic)
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         start = time.monotonic()
         yield
         self.seconds[name] = round(time.monotonic() - start, 1)
+
+    def stop(self) -> dict[str, float]:
+        """Return the times of the parts, and the whole until now as `total`."""
+        self.seconds["total"] = round(time.monotonic() - self.start, 1)
+        return self.seconds
 
 
 def run_demo(
@@ -73,6 +81,7 @@ def run_demo(
     Raises:
         PhirayError: of the kind and exit code that fits; what was finished stays.
     """
+    clock = _Clock()
     out = out.absolute()  # `.` would follow the folder when it is renamed
     identity: dict[str, object] = {
         "seed": seed,
@@ -81,8 +90,7 @@ def run_demo(
     check_workers(ClusterConfig(workers=workers))  # first, like the data: a refusal leaves nothing
     if data is not None:
         _check_data(data)
-    _open_folder(out, identity)
-    clock = _Clock()
+    resumed = _open_folder(out, identity)
     with watch_memory() as memory:
         with clock.part("data"):
             configs = _make_inputs(out, data, seed=seed, workers=workers, display=display)
@@ -92,10 +100,14 @@ def run_demo(
         [run_folder(config) for config in configs],
         out / "report.html",
         notes=[_data_note(data, seed=seed)],
-        measured={"seconds": clock.seconds, "peak_memory_bytes": memory.peak_bytes},
+        measured=lambda: {
+            "seconds": clock.stop(),
+            "peak_memory_bytes": memory.peak_bytes,
+            **({"resumed": True} if resumed else {}),
+        },
     )
     write_json(out / MARKER_FILE, {**identity, "finished": True})
-    return DemoSummary(report.html, report.json, clock.seconds, memory.peak_bytes)
+    return DemoSummary(report.html, report.json, clock.seconds, memory.peak_bytes, resumed=resumed)
 
 
 def _check_data(data: Path) -> None:
@@ -117,12 +129,13 @@ def _data_note(data: Path | None, *, seed: int) -> str:
     )
 
 
-def _open_folder(out: Path, identity: dict[str, object]) -> None:
+def _open_folder(out: Path, identity: dict[str, object]) -> bool:
+    """Make the folder; say whether it holds an earlier attempt that this one goes on with."""
     marker = out / MARKER_FILE
     if out.is_dir() and any(out.iterdir()):
         stored = _read_marker(marker)
         if stored == {**identity, "finished": False}:
-            return
+            return True
         if not stored.get("finished"):
             raise CheckpointError(
                 f"{out} holds other files or an unfinished demo with another seed or data. The "
@@ -139,6 +152,7 @@ def _open_folder(out: Path, identity: dict[str, object]) -> None:
             "with room on its disk. Make both, or name another one with --out.",
             exit_code=exit_code_of(error) or ExitCode.CANNOT_CREATE,
         ) from error
+    return False
 
 
 def _read_marker(marker: Path) -> dict[str, object]:

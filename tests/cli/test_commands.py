@@ -76,17 +76,28 @@ class DemoSummary:
     report_json: Path
     seconds: dict[str, float]
     peak_memory_bytes: int
+    resumed: bool
 
 
+@pytest.mark.parametrize(
+    ("resumed", "line"),
+    [
+        (False, "1.5 minutes, at most 2.0 GB of memory"),
+        (
+            True,
+            "1.5 minutes for this attempt alone (it went on with an earlier one), at most 2.0 GB",
+        ),
+    ],
+)
 def test_demo_prints_a_table_and_the_paths_of_the_report(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, resumed: bool, line: str
 ) -> None:
     report = tmp_path / "report.json"
     report.write_text(
         json.dumps({"evals": {"lm": {"scratch@gutenberg": {"bits_per_byte": METRIC}}}})
     )
     summary = DemoSummary(
-        tmp_path / "report.html", report, {"data": 30.0, "train": 30.0}, 2 * 10**9
+        tmp_path / "report.html", report, {"data": 30.0, "total": 90.0}, 2 * 10**9, resumed
     )
     calls = stand_in(monkeypatch, "phiray.chain", "run_demo", summary)
     out = run("demo", "--out", str(tmp_path), "--seed", "3", "--workers", "2")
@@ -98,7 +109,7 @@ def test_demo_prints_a_table_and_the_paths_of_the_report(
     }
     assert "scratch@gutenberg" in out
     assert "[0.25, 0.75]" in out
-    assert "1.0 minutes, at most 2.0 GB of memory" in out
+    assert line in out
     assert out.splitlines()[-2:] == [str(tmp_path / "report.html"), str(report)]
 
 

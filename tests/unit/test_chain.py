@@ -1,6 +1,7 @@
 import errno
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -61,11 +62,17 @@ class Parts:
         self.calls.append(f"{suite} {folder.name}")
 
     def write_report(
-        self, folders: list[Path], out: Path, *, notes: list[str], measured: dict[str, object]
+        self,
+        folders: list[Path],
+        out: Path,
+        *,
+        notes: list[str],
+        measured: Callable[[], dict[str, object]],
     ) -> Report:
         self.notes = notes
         self.calls.append(f"report {len(folders)}")
-        self.measured = measured
+        time.sleep(0.2)
+        self.measured = measured()
         out.write_text("page")
         return Report(out, out.with_suffix(".md"), out.with_suffix(".json"))
 
@@ -73,6 +80,7 @@ class Parts:
     def session(self, *, num_cpus: int) -> Iterator[None]:
         assert num_cpus == 2  # one worker and its reader
         self.sessions += 1
+        time.sleep(0.2)
         yield
 
 
@@ -107,10 +115,16 @@ def test_the_chain_runs_every_part_in_order_in_one_ray(tmp_path: Path, parts: Pa
     assert summary.report_html == tmp_path / "out" / "report.html"
     assert set(summary.seconds) == {
         "data",
+        "total",
         *[f"train {name}" for name in RUNS],
         *[f"evaluate {name}" for name in RUNS],
     }
     assert parts.measured["peak_memory_bytes"] == summary.peak_memory_bytes > 0
+    assert parts.measured["seconds"] == summary.seconds
+    # Ray's start and the work on the report, 0.2 seconds each here, are in no part.
+    assert summary.seconds["total"] >= 0.4
+    assert "resumed" not in parts.measured
+    assert not summary.resumed
 
 
 def test_an_interrupted_demo_goes_on_where_it_stopped(tmp_path: Path, parts: Parts) -> None:
@@ -119,7 +133,8 @@ def test_an_interrupted_demo_goes_on_where_it_stopped(tmp_path: Path, parts: Par
         demo(tmp_path / "out")
     parts.fail_at, parts.sessions = None, 0
     parts.calls.clear()
-    demo(tmp_path / "out")
+    assert demo(tmp_path / "out").resumed
+    assert parts.measured["resumed"] is True
     assert parts.calls[:7] == [
         "world 0",
         "resume scratch",

@@ -1,0 +1,48 @@
+"""What bench/demo.py takes from a finished demo."""
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+# Any: report.json and what bench/demo.py makes of it.
+COMMITTED: dict[str, Any] = json.loads((ROOT / "bench/results/demo.json").read_text())["demos"][0]
+
+
+def sum_up(folder: Path) -> dict[str, Any]:
+    spec = importlib.util.spec_from_file_location("bench_demo", ROOT / "bench/demo.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: dict[str, Any] = module.sum_up(folder)
+    return found
+
+
+def write_report(folder: Path, *, resumed: bool = False) -> Path:
+    """Write the parts of a report.json that are summed up, with the committed scores."""
+    measured = {
+        "seconds": {"data": 30.0, "total": 90.0},
+        "peak_memory_bytes": 2e9,
+        "date": "today",
+        "runs": {"scratch": {"commit": "abc", "versions": {}}},
+    }
+    report = {
+        "evals": COMMITTED["evals"],
+        "training": {"scratch": {"seed": 0, "label_tokens": 1}},
+        "notes": [COMMITTED["data"]],
+        "measured": measured | ({"resumed": True} if resumed else {}),
+    }
+    (folder / "report.json").write_text(json.dumps(report))
+    return folder
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_bench_takes_the_time_of_the_whole_chain(tmp_path: Path, resumed: bool) -> None:
+    found = sum_up(write_report(tmp_path, resumed=resumed))
+    assert found["minutes"] == 1.5
+    assert found["resumed"] is resumed
+    assert found["bounds"] == COMMITTED["bounds"]

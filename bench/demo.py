@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 # Any: report.json, whose form tests/unit/evals/test_report.py checks.
+WORLD = "built-in world"
+"""In the first note of a report whose data phiray made; of real samples it says so instead."""
 Metrics = dict[str, Any]
 Bound = tuple[str, float, str, float]
 """What is compared, its value, `<` or `>`, and the bound."""
@@ -58,17 +60,23 @@ def sum_up(folder: Path) -> dict[str, object]:
         "peak_memory_gb": round(measured["peak_memory_bytes"] / 1e9, 1),
         "label_tokens": {name: run["label_tokens"] for name, run in report["training"].items()},
         "evals": report["evals"],
-        "bounds": [
-            {
-                "what": what,
-                "value": value,
-                "is": sign,
-                "bound": bound,
-                "met": value < bound if sign == "<" else value > bound,
-            }
-            for what, value, sign, bound in bounds(report["evals"])
-        ],
+        # What real samples must score is not known.
+        **({"bounds": check_bounds(report["evals"])} if WORLD in report["notes"][0] else {}),
     }
+
+
+def check_bounds(evals: dict[str, dict[str, Metrics]]) -> list[Metrics]:
+    """Compare what the demo on the built-in world must show."""
+    return [
+        {
+            "what": what,
+            "value": value,
+            "is": sign,
+            "bound": bound,
+            "met": value < bound if sign == "<" else value > bound,
+        }
+        for what, value, sign, bound in bounds(evals)
+    ]
 
 
 def hash_outside_measured(report: Metrics) -> str:

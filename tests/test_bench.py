@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from phiray.chain import _data_note
+
 ROOT = Path(__file__).resolve().parents[1]
 # Any: report.json and what bench/demo.py makes of it.
 COMMITTED: dict[str, Any] = json.loads((ROOT / "bench/results/demo.json").read_text())["demos"][0]
@@ -22,7 +24,7 @@ def sum_up(folder: Path) -> dict[str, Any]:
     return found
 
 
-def write_report(folder: Path, *, resumed: bool = False) -> Path:
+def write_report(folder: Path, *, resumed: bool = False, note: str = COMMITTED["data"]) -> Path:
     """Write the parts of a report.json that are summed up, with the committed scores."""
     measured = {
         "seconds": {"data": 30.0, "total": 90.0},
@@ -33,7 +35,7 @@ def write_report(folder: Path, *, resumed: bool = False) -> Path:
     report = {
         "evals": COMMITTED["evals"],
         "training": {"scratch": {"seed": 0, "label_tokens": 1}},
-        "notes": [COMMITTED["data"]],
+        "notes": [note],
         "measured": measured | ({"resumed": True} if resumed else {}),
     }
     (folder / "report.json").write_text(json.dumps(report))
@@ -46,3 +48,11 @@ def test_bench_takes_the_time_of_the_whole_chain(tmp_path: Path, resumed: bool) 
     assert found["minutes"] == 1.5
     assert found["resumed"] is resumed
     assert found["bounds"] == COMMITTED["bounds"]
+
+
+@pytest.mark.parametrize("data", [None, Path("real")])
+def test_bench_holds_only_the_built_in_world_to_its_bounds(
+    tmp_path: Path, data: Path | None
+) -> None:
+    found = sum_up(write_report(tmp_path, note=_data_note(data, seed=0)))
+    assert ("bounds" in found) is (data is None)

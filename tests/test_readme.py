@@ -112,7 +112,9 @@ def test_readme_time_and_memory_are_those_of_the_committed_result() -> None:
 
 
 def test_committed_demos_meet_every_bound_and_are_equal_for_a_seed() -> None:
-    assert [bound["what"] for demo in DEMOS for bound in demo["bounds"] if not bound["met"]] == []
+    assert [
+        bound["what"] for demo in DEMOS for bound in demo.get("bounds", []) if not bound["met"]
+    ] == []
     hashes = [demo["sha256_outside_measured"] for demo in DEMOS if demo["seed"] == 0]
     assert len(hashes) == 2
     assert hashes[0] == hashes[1]

@@ -235,6 +235,10 @@ def test_real_data_is_read_in_place_and_builds_no_world(tmp_path: Path, parts: P
     before = sorted((tmp_path / "real").rglob("*"))
     demo(tmp_path / "out", data=tmp_path / "real")
     assert parts.calls[0] == "clip"
+    assert parts.notes == [
+        "Data: the real samples given with --data (COCO images and captions, instruction rows, "
+        "Gutenberg books, RedPajama rows). Their folder stands under `measured`."
+    ]
     assert sorted((tmp_path / "real").rglob("*")) == before
     marker = json.loads((tmp_path / "out" / "demo.json").read_text())
     assert marker == {"seed": 0, "data": str(tmp_path / "real"), "finished": True}

@@ -6,15 +6,18 @@ Limits: every step is the one that its own command runs; nothing is special-case
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from phiray.checkpoints.files import write_json
+from phiray.config.data import ImageDataConfig
 from phiray.config.demo import demo_configs, find_tokenizer
 from phiray.config.stages import AlignConfig, AnyStageConfig
 from phiray.config.training import ClusterConfig
+from phiray.data.annotations import existing_files
+from phiray.data.documents import source_files
 from phiray.errors import CheckpointError, DataError, ExitCode, exit_code_of
 from phiray.evals.report import write_report
 from phiray.evals.run import evaluate_checkpoint
@@ -111,13 +114,32 @@ def run_demo(
 
 
 def _check_data(data: Path) -> None:
+    """Look for every file that a stage will ask for, minutes before it does."""
     if not data.is_dir():
         raise DataError(
             f"{data} is no folder. It must hold coco/, gutenberg/, redpajama/, instruct/ and "
             "tokenizer/. Correct --data.",
             exit_code=ExitCode.MISSING_INPUT,
         )
-    find_tokenizer(data)
+    images = ImageDataConfig()
+    looks: tuple[Callable[[], object], ...] = (
+        lambda: find_tokenizer(data),
+        lambda: source_files("gutenberg", data),
+        lambda: source_files("redpajama", data),
+        lambda: existing_files(data, images.annotations, setting="data.annotations"),
+        lambda: existing_files(data, images.conversations, setting="data.conversations"),
+    )
+    faults = []
+    for look in looks:
+        try:
+            look()
+        except DataError as error:
+            faults.append(error.message)
+    if faults:
+        raise DataError(
+            "\n".join([*faults, f"Or correct --data {data}: it is data.root of every stage."]),
+            exit_code=ExitCode.MISSING_INPUT,
+        )
 
 
 def _data_note(data: Path | None, *, seed: int) -> str:

@@ -216,6 +216,51 @@ def test_a_full_disk_is_told_from_a_folder_in_the_way(
     assert caught.value.exit_code == ExitCode.IO
 
 
+def write_real(root: Path) -> Path:
+    """Write the files whose presence is checked; nothing reads them here."""
+    write_tokenizer(root)
+    for name in (
+        "gutenberg/books/pg1.txt",
+        "redpajama/book_sample.jsonl",
+        "coco/annotations/captions_val2017.json",
+        "instruct/derived_from_coco.json",
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("missing", "named"),
+    [
+        ("gutenberg/books/pg1.txt", "No gutenberg data"),
+        ("redpajama/book_sample.jsonl", "No redpajama data"),
+        ("coco/annotations/captions_val2017.json", "data.annotations"),
+        ("instruct/derived_from_coco.json", "data.conversations"),
+        ("tokenizer/tokenizer.json", "holds no tokenizer.json"),
+    ],
+)
+def test_a_missing_real_data_set_is_named_before_anything_is_made(
+    tmp_path: Path, parts: Parts, missing: str, named: str
+) -> None:
+    real = write_real(tmp_path / "real")
+    (real / missing).unlink()
+    with pytest.raises(DataError, match="Or correct --data") as caught:
+        demo(tmp_path / "out", data=real)
+    assert caught.value.exit_code == ExitCode.MISSING_INPUT
+    assert named in caught.value.message
+    assert len(caught.value.message.splitlines()) == 2
+    assert parts.calls == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_all_missing_real_data_sets_are_named_at_once(tmp_path: Path, parts: Parts) -> None:
+    (tmp_path / "real").mkdir()
+    with pytest.raises(DataError, match="No gutenberg data") as caught:
+        demo(tmp_path / "out", data=tmp_path / "real")
+    assert len(caught.value.message.splitlines()) == 6
+
+
 def test_missing_real_data_is_missing_input(tmp_path: Path, parts: Parts) -> None:
     with pytest.raises(DataError, match="nowhere is no folder") as caught:
         demo(tmp_path / "out", data=tmp_path / "nowhere")
@@ -231,7 +276,7 @@ def test_real_data_without_tokenizer_leaves_no_folder(tmp_path: Path, parts: Par
 
 
 def test_real_data_is_read_in_place_and_builds_no_world(tmp_path: Path, parts: Parts) -> None:
-    write_tokenizer(tmp_path / "real")
+    write_real(tmp_path / "real")
     before = sorted((tmp_path / "real").rglob("*"))
     demo(tmp_path / "out", data=tmp_path / "real")
     assert parts.calls[0] == "clip"

@@ -17,8 +17,9 @@ from phiray.config.demo import demo_configs, find_tokenizer
 from phiray.config.stages import AlignConfig, AnyStageConfig
 from phiray.config.training import ClusterConfig
 from phiray.data.annotations import existing_files
+from phiray.data.atomic import error_from_write
 from phiray.data.documents import source_files
-from phiray.errors import CheckpointError, DataError, ExitCode, exit_code_of
+from phiray.errors import CheckpointError, DataError, ExitCode
 from phiray.evals.report import write_report
 from phiray.evals.run import evaluate_checkpoint
 from phiray.jobs.display import Display
@@ -154,7 +155,8 @@ def _data_note(data: Path | None, *, seed: int) -> str:
 def _open_folder(out: Path, identity: dict[str, object]) -> bool:
     """Make the folder; say whether it holds an earlier attempt that this one goes on with."""
     marker = out / MARKER_FILE
-    if out.is_dir() and any(out.iterdir()):
+    is_taken = out.is_dir() and any(out.iterdir())
+    if is_taken:
         stored = _read_marker(marker)
         if stored == {**identity, "finished": False}:
             return True
@@ -164,16 +166,13 @@ def _open_folder(out: Path, identity: dict[str, object]) -> bool:
                 "demo needs a folder of its own. Name another one, e.g. --out demo-2.",
                 exit_code=ExitCode.CANNOT_CREATE,
             )
-        _keep_previous(out)
     try:
+        if is_taken:
+            _keep_previous(out)
         out.mkdir(parents=True, exist_ok=True)
         write_json(marker, {**identity, "finished": False})
     except OSError as error:
-        raise CheckpointError(
-            f"{out} cannot be made: {error.strerror}. It must be a folder that you can write, "
-            "with room on its disk. Make both, or name another one with --out.",
-            exit_code=exit_code_of(error) or ExitCode.CANNOT_CREATE,
-        ) from error
+        raise error_from_write(out, error, setting="--out") from error
     return False
 
 

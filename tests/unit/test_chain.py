@@ -198,10 +198,25 @@ def test_a_folder_with_other_files_is_left_alone(
 def test_a_file_in_the_way_is_refused(tmp_path: Path, parts: Parts) -> None:
     out = tmp_path / "out"
     out.write_text("a file")
-    with pytest.raises(CheckpointError, match="cannot be made") as caught:
+    with pytest.raises(DataError, match=r"out cannot be written: File exists.*set --out") as caught:
         demo(out)
     assert caught.value.exit_code == ExitCode.CANNOT_CREATE
     assert out.read_text() == "a file"
+
+
+def test_a_finished_demo_that_cannot_be_moved_is_left_alone(
+    tmp_path: Path, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demo(tmp_path / "out")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(Path, "rename", refuse)  # as where the folder is a mount
+    with pytest.raises(DataError, match="out cannot be written: Device or resource busy") as caught:
+        demo(tmp_path / "out")
+    assert caught.value.exit_code == ExitCode.CANNOT_CREATE
+    assert json.loads((tmp_path / "out" / "demo.json").read_text())["finished"] is True
 
 
 def test_a_full_disk_is_told_from_a_folder_in_the_way(
@@ -211,7 +226,7 @@ def test_a_full_disk_is_told_from_a_folder_in_the_way(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(chain, "write_json", refuse)
-    with pytest.raises(CheckpointError, match="cannot be made: No space left") as caught:
+    with pytest.raises(DataError, match="cannot be written: No space left") as caught:
         demo(tmp_path / "out")
     assert caught.value.exit_code == ExitCode.IO
 

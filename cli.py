@@ -195,6 +195,7 @@ def evaluate(
     data: Annotated[
         Path | None, typer.Option(help="Folder of the data, if it is no longer where it was.")
     ] = None,
+    changes: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score a checkpoint on held-out data.
@@ -202,6 +203,9 @@ def evaluate(
     The result is kept in the folder of the run, for `compare` and `report`.
     """
     _check_word(suite, SUITES, kind="suite")
+    from phiray.evals.settings import change_settings
+
+    settings = change_settings(changes or [])
     from phiray.terminal import build_display
 
     with build_display() as display:
@@ -211,6 +215,7 @@ def evaluate(
         result = evaluate_checkpoint(
             suite,
             checkpoint,
+            settings=settings,
             root=None if data is None else str(data),
             progress=display.progress,
         )

@@ -3,9 +3,14 @@
 Limits: the defaults are what two CPU cores score in under a minute with a tiny model.
 """
 
-from pydantic import Field
+from collections.abc import Sequence
+
+from pydantic import Field, JsonValue, ValidationError
 
 from phiray.config.base import Config
+from phiray.config.messages import explain_errors
+from phiray.config.yaml_text import parse_yaml
+from phiray.errors import ConfigError, ExitCode
 
 
 class EvalSettings(Config):
@@ -30,3 +35,28 @@ class EvalSettings(Config):
     most 18."""
     gallery_size: int = Field(default=12, ge=0)
     """Examples kept with picture and answers for the report, chosen by hash of their id."""
+
+
+def change_settings(changes: Sequence[str]) -> EvalSettings:
+    """Return the default settings with changes such as `max_images=5000`, applied in order.
+
+    Raises:
+        ConfigError: with every wrong setting in one message (78); 2 for a malformed change.
+    """
+    tree: dict[str, JsonValue] = {}
+    places: dict[tuple[str | int, ...], str] = {}
+    for change in changes:
+        name, equals, text = change.partition("=")
+        name, shown = name.strip(), f"--set {change}"
+        if not equals or not name:
+            raise ConfigError(
+                f"{shown} is no change of a setting. It must have the form --set max_images=5000.",
+                exit_code=ExitCode.USAGE,
+            )
+        tree[name] = parse_yaml(text, origin=shown).value
+        places[name,] = shown
+    try:
+        return EvalSettings.model_validate(tree)
+    except ValidationError as error:
+        message = explain_errors(error, root=EvalSettings, places=places)
+        raise ConfigError(message) from error

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from phiray.cli import app
 from phiray.config.load import load_config
 from phiray.config.stages import AlignConfig
+from phiray.evals.settings import EvalSettings
 from phiray.stages.parts import PreparedData
 
 METRIC = {"value": 0.5, "ci95": [0.25, 0.75], "n": 8, "unit": "share", "higher_is_better": True}
@@ -126,9 +127,11 @@ def test_eval_prints_every_metric(monkeypatch: pytest.MonkeyPatch, as_json: bool
     result = Result("caption", "align", {}, ["blind rows went through the same code"])
     calls = stand_in(monkeypatch, "phiray.evals.run", "evaluate_checkpoint", result)
     stand_in(monkeypatch, "phiray.evals.results", "arms_to_json", {"align": {"rouge_l": METRIC}})
-    out = run("eval", "caption", "runs/align", "--data", "d", *["--json"] * as_json)
+    changes = ("--set", "max_images=5000", "--set", "seed=3")
+    out = run("eval", "caption", "runs/align", "--data", "d", *changes, *["--json"] * as_json)
     assert calls.positional == ("caption", Path("runs/align"))
     assert calls.named["root"] == "d"
+    assert calls.named["settings"] == EvalSettings(max_images=5000, seed=3)
     if as_json:
         assert json.loads(out)["arms"]["align"]["rouge_l"] == METRIC
     else:

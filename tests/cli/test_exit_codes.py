@@ -48,6 +48,11 @@ def restored_signal() -> object:
         ),
         (["config", "align", "--preset", "tny"], 2, "Did you mean tiny?"),
         (["eval", "captions", "runs/x"], 2, "Did you mean caption?"),
+        (
+            ["eval", "caption", "runs/x", "--set", "max_images=1"],
+            78,
+            "--set max_images=1: max_images is 1. It must be a whole number of at least 2.",
+        ),
         (["data", "check", "no-such-folder"], 66, "no-such-folder does not exist."),
         (["data", "prepare", "align", "--config", "phi2"], 66, "Did you mean phi-2?"),
     ],

@@ -51,7 +51,7 @@ def test_help_lists_the_commands_that_work_and_no_others() -> None:
         (["demo"], {"--out", "--data", "--seed", "--workers", "--json"}),
         (["doctor"], {"--json"}),
         (["train"], {"--config", "--set", "--workers", "--resume", "--json"}),
-        (["eval"], {"--data", "--json"}),
+        (["eval"], {"--data", "--set", "--json"}),
         (["compare"], {"--json"}),
         (["report"], {"--out"}),
         (["generate"], {"--image", "--max-new-tokens", "--json"}),

@@ -1,7 +1,7 @@
 """Run one suite on one checkpoint and write what came out beside it.
 
 Source: DESIGN 10; definitions in each suite's module.
-Limits: one process, without Ray; the model runs where it was loaded.
+Limits: one process, without Ray; at most one GPU, which was never tried.
 """
 
 import time
@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+
+import torch
 
 from phiray.config.data import TextDataConfig
 from phiray.config.stages import AlignConfig, InstructConfig, LitgptConfig, ScratchConfig
@@ -90,6 +92,8 @@ def evaluate_checkpoint(
             f"{suite!r} is not a suite. Expected one of {', '.join(SUITES)}. Correct its name."
         )
     loaded = load_model(path)
+    if use_cuda(loaded):
+        loaded.model.to("cuda")  # rows and pictures follow: `build_batch` asks where the model is
     if root is not None:
         loaded = _with_data(loaded, root=root)
     notes = check_trained_data(loaded, is_given=root is not None, progress=progress)
@@ -97,6 +101,11 @@ def evaluate_checkpoint(
     loaded = _with_data(loaded, tokenizer=str(loaded.checkpoint_path.absolute()))
     folder = loaded.checkpoint_path.parent.parent / EVALS_FOLDER / suite
     return evaluate(suite, loaded, folder=folder, settings=settings, notes=notes, progress=progress)
+
+
+def use_cuda(loaded: LoadedModel) -> bool:
+    """Tell whether to score on a GPU: where the run used one, and there is one here."""
+    return loaded.config.cluster.use_gpu and torch.cuda.is_available()
 
 
 def _with_data(loaded: LoadedModel, **changes: str) -> LoadedModel:

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from phiray.config.training import ClusterConfig
 from phiray.errors import ConfigError, DataError
 from phiray.evals.gallery import find_picture, select_ids
 from phiray.evals.results import read_result, read_samples
-from phiray.evals.run import evaluate, evaluate_checkpoint, untrained_copy
+from phiray.evals.run import evaluate, evaluate_checkpoint, untrained_copy, use_cuda
 from phiray.evals.settings import EvalSettings
 from phiray.jobs.run_folder import write_manifest
 from phiray.models.clip import ClipTower
@@ -205,6 +206,24 @@ def test_evaluate_refuses_a_suite_for_another_kind_of_model(
 def test_evaluate_checkpoint_names_the_suites_for_a_wrong_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"'vqa' is not a suite\. Expected one of lm, caption"):
         evaluate_checkpoint("vqa", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("use_gpu", "there", "moved"),
+    [(True, True, True), (True, False, False), (False, True, False)],
+)
+def test_use_cuda_asks_the_run_and_the_machine(
+    world: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    use_gpu: bool,
+    there: bool,
+    moved: bool,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    loaded = load_scratch(world, tmp_path / "scratch")
+    config = loaded.config.model_copy(update={"cluster": ClusterConfig(use_gpu=use_gpu)})
+    assert use_cuda(replace(loaded, config=config)) is moved
 
 
 def test_evaluate_checkpoint_scores_other_data_only_on_purpose(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ class ColumnTable:
     columns: Floats
     """(samples, columns) float64."""
     clusters: list[str]
-    sample_ids: list[str]
+    """Of each sample."""
 
 
 def table_from_samples(samples: Sequence[Sample], kind: MetricKind) -> ColumnTable:
@@ -30,7 +30,6 @@ def table_from_samples(samples: Sequence[Sample], kind: MetricKind) -> ColumnTab
     return ColumnTable(
         np.array(rows, dtype=np.float64).reshape(len(rows), kind.num_columns),
         [sample.cluster for sample in chosen],
-        [sample.sample_id for sample in chosen],
     )
 
 
@@ -51,7 +50,7 @@ def _metrics_from_samples(samples: Sequence[Sample], seed: int) -> dict[str, Met
     metrics = {}
     for kind in METRICS.values():
         table = table_from_samples(samples, kind)
-        if table.sample_ids:
+        if table.clusters:
             metrics[kind.name] = _metric_from_table(table, kind, seed)
     return metrics
 
@@ -61,7 +60,7 @@ def _metric_from_table(table: ColumnTable, kind: MetricKind, seed: int) -> Metri
     return Metric(
         value=float(kind.combine(sums.sum(axis=0))),
         ci95=bootstrap_interval(sums, combine=kind.combine, seed=seed),
-        n=len(table.sample_ids),
+        n=len(table.clusters),
         unit=kind.unit,
         higher_is_better=kind.higher_is_better,
     )

@@ -34,5 +34,5 @@ def test_aggregate_samples_keeps_arms_in_order_and_apart() -> None:
 def test_table_from_samples_passes_over_samples_without_the_metric() -> None:
     samples = [_sample("run", 0, 1.0, 2.0), Sample("run", "x", "0", {"rouge_l": [0.5, 1.0]})]
     table = table_from_samples(samples, METRICS["rouge_l"])
-    assert table.sample_ids == ["x"]
+    assert table.clusters == ["0"]
     assert table.columns.tolist() == [[0.5, 1.0]]

@@ -42,7 +42,7 @@ def demo_configs(
     """
     place = _Place(out, data, vocab_size=vocab_size, seed=seed, workers=workers)
     sampling = ScheduledSamplingMethod(end=0.75)
-    scratch, litgpt = place.scratch(), place.litgpt()
+    scratch, litgpt = place.language_model("scratch"), place.language_model("litgpt")
     standard, mixed = place.align("align-standard"), place.align("align-scheduled-sampling")
     answers = place.instruct("instruct-standard")
     mixed_answers = place.instruct("instruct-scheduled-sampling")
@@ -84,25 +84,13 @@ class _Place:
         self._seed = seed
         self._cluster = ClusterConfig(workers=workers)
 
-    def scratch(self) -> ScratchConfig:
-        base = preset("tiny", "scratch")
-        assert isinstance(base, ScratchConfig)
+    def language_model(self, stage: str) -> ScratchConfig | LitgptConfig:
+        base = preset("tiny", stage)
+        assert isinstance(base, ScratchConfig | LitgptConfig)
         model = base.model.model_copy(update={"vocab_size": self._vocab_size})
         return base.model_copy(
             update={
-                **self._common("scratch", base.training),
-                "data": self._text(base.data),
-                "model": model,
-            }
-        )
-
-    def litgpt(self) -> LitgptConfig:
-        base = preset("tiny", "litgpt")
-        assert isinstance(base, LitgptConfig)
-        model = base.model.model_copy(update={"vocab_size": self._vocab_size})
-        return base.model_copy(
-            update={
-                **self._common("litgpt", base.training),
+                **self._common(stage, base.training),
                 "data": self._text(base.data),
                 "model": model,
             }

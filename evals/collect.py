@@ -13,12 +13,12 @@ from phiray.config.load import config_from_file
 from phiray.config.stages import AlignConfig, AnyStageConfig, InstructConfig
 from phiray.errors import ConfigError, DataError, ExitCode
 from phiray.evals.results import RESULT_FILE, Sample, SuiteResult, read_result, read_samples
+from phiray.stages.parts import CONFIG_FILE
 from phiray.training.metrics_log import read_metrics
 
 LOSS_METRIC = "train/loss_nats_per_token"
 _LAST_FRACTION = 0.1
 """Share of the steps, from the end, over which the final loss is averaged."""
-_CONFIG_FILE = "config.yaml"
 MANIFEST_FILE = "manifest.json"
 EVALS_FOLDER = "evals"
 _SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
@@ -147,7 +147,7 @@ def collect_run(folder: Path) -> EvaluatedRun:
     Raises:
         DataError: if it holds no run (66), or a broken one (65).
     """
-    config = _read_config(folder / _CONFIG_FILE)
+    config = _read_config(folder / CONFIG_FILE)
     results = sorted((folder / EVALS_FOLDER).glob(f"*/{RESULT_FILE}"))
     manifest = folder / MANIFEST_FILE
     return EvaluatedRun(

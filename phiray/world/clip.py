@@ -6,7 +6,6 @@ image at most once, with one of its captions.
 """
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,16 +39,6 @@ MAX_LOGIT_SCALE = math.log(100.0)
 """CLIP's own cap."""
 
 
-@dataclass(frozen=True)
-class ClipSummary:
-    """How the training ended."""
-
-    num_images: int
-    loss_nats: float
-    """Mean contrastive loss of the last epoch; chance is the log of the batch size."""
-    steps: int
-
-
 def train_clip(
     data: ImageDataConfig,
     vision: VisionConfig,
@@ -58,7 +47,7 @@ def train_clip(
     seed: int,
     max_steps: int = MAX_STEPS,
     progress: Progress | None = None,
-) -> ClipSummary:
+) -> ClipRecord:
     """Train on the training part of the captions and write an open_clip folder.
 
     Args:
@@ -69,6 +58,9 @@ def train_clip(
         seed: of weights, order and choice of captions.
         max_steps: optimizer steps.
         progress: told of each step.
+
+    Returns:
+        What the record of this training says.
     """
     rows = CaptionRows(data, num_patches=vision.num_patches, seed=seed)
     clip_data = read_clip_data(
@@ -78,21 +70,16 @@ def train_clip(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build_clip_model(model_cfg)
-        losses = _fit(model, clip_data, max_steps=max_steps, progress=progress)
+        _fit(model, clip_data, max_steps=max_steps, progress=progress)
     record = ClipRecord(
         num_images=len(clip_data.pixels),
         split=data.split,
         seed=seed,
-        steps=len(losses),
+        steps=max_steps,
         tower_sha256=hash_tower(model.state_dict()),
     )
     save_clip(out, model, model_cfg=model_cfg, record=record)
-    last_epoch = losses[-max(1, len(clip_data.pixels) // _batch_size(clip_data)) :]
-    return ClipSummary(
-        num_images=len(clip_data.pixels),
-        loss_nats=sum(last_epoch) / len(last_epoch),
-        steps=len(losses),
-    )
+    return record
 
 
 # Any: open_clip's own JSON config.
@@ -139,12 +126,9 @@ def save_clip(
         raise error_from_write(error, what="The small CLIP", path=out) from error
 
 
-def _fit(
-    model: nn.Module, data: ClipData, *, max_steps: int, progress: Progress | None
-) -> list[float]:
+def _fit(model: nn.Module, data: ClipData, *, max_steps: int, progress: Progress | None) -> None:
     model.train()
     optimizer = torch.optim.AdamW(_parameter_groups(model), lr=LEARNING_RATE, betas=(0.9, 0.98))
-    losses: list[float] = []
     batch_size = _batch_size(data)
     order = torch.randperm(len(data.pixels))  # (images,)
     start = 0
@@ -159,11 +143,9 @@ def _fit(
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own
         optimizer.step()
-        losses.append(loss.item())
         if progress is not None:
             progress("training the small CLIP", step + 1, max_steps)
     model.eval()
-    return losses
 
 
 def _contrastive_loss(model: nn.Module, data: ClipData, chosen: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from unittest.mock import Mock
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from phiray.config.data import ImageDataConfig
 from phiray.config.model import VisionConfig
@@ -15,6 +16,7 @@ from phiray.world import clip
 from phiray.world.build import CAPTION_FILE, IMAGE_FOLDER, build_world
 from phiray.world.captions import file_name
 from phiray.world.clip import normalised, train_clip
+from phiray.world.clip_data import ClipData
 from phiray.world.clip_record import find_record
 from phiray.world.settings import WorldConfig
 
@@ -35,22 +37,23 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_train_clip_writes_a_folder_that_the_tower_reads(world: Path, tmp_path: Path) -> None:
-    summary = train_clip(settings(world), VISION, out=tmp_path, seed=0, max_steps=2)
+    returned = train_clip(settings(world), VISION, out=tmp_path, seed=0, max_steps=2)
 
     tower = ClipTower(VISION.model_copy(update={"weights": str(tmp_path)}))
     features = tower(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
     assert features.shape == (2, 4, 32)
-    assert summary.steps == 2
-    assert summary.num_images < 40
+    assert returned.steps == 2
+    assert returned.num_images < 40
 
 
 def test_train_clip_records_how_it_made_the_tower(world: Path, tmp_path: Path) -> None:
-    summary = train_clip(settings(world), VISION, out=tmp_path, seed=3, max_steps=2)
+    returned = train_clip(settings(world), VISION, out=tmp_path, seed=3, max_steps=2)
 
     tower = ClipTower(VISION.model_copy(update={"weights": str(tmp_path)}))
     record = find_record(str(tmp_path), tower.state_dict())
     assert record is not None
-    assert (record.seed, record.steps, record.num_images) == (3, 2, summary.num_images)
+    assert record == returned
+    assert (record.seed, record.steps) == (3, 2)
     assert record.split == settings(world).split
 
 
@@ -65,11 +68,22 @@ def test_train_clip_on_a_full_disk_exits_74_and_leaves_no_whole_folder(
     assert not (tmp_path / CONFIG_NAME).exists()
 
 
-def test_train_clip_learns_to_tell_pictures_apart(world: Path, tmp_path: Path) -> None:
-    summary = train_clip(settings(world), VISION, out=tmp_path, seed=0, max_steps=16)
+def test_train_clip_learns_to_tell_pictures_apart(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses: list[float] = []
+    contrastive_loss = clip._contrastive_loss
 
-    first = train_clip(settings(world), VISION, out=tmp_path, seed=0, max_steps=1)
-    assert summary.loss_nats < first.loss_nats - 0.3
+    def listen(model: nn.Module, data: ClipData, chosen: Tensor) -> Tensor:
+        loss = contrastive_loss(model, data, chosen)
+        losses.append(loss.item())
+        return loss
+
+    monkeypatch.setattr(clip, "_contrastive_loss", listen)
+    train_clip(settings(world), VISION, out=tmp_path, seed=0, max_steps=16)
+
+    assert len(losses) == 16
+    assert losses[-1] < losses[0] - 0.3
 
 
 def test_train_clip_gives_the_same_weights_for_a_seed(world: Path, tmp_path: Path) -> None:

@@ -57,12 +57,12 @@ def train_clip(
             this training.
         seed: of weights, order and choice of captions.
         max_steps: optimizer steps.
-        progress: told of each step.
+        progress: told of the reading and of each step.
 
     Returns:
         What the record of this training says.
     """
-    rows = CaptionRows(data, num_patches=vision.num_patches, seed=seed)
+    rows = CaptionRows(data, num_patches=vision.num_patches, seed=seed, progress=progress)
     clip_data = read_clip_data(
         rows.examples, rows.tokenizer, image_size=vision.image_size, progress=progress
     )

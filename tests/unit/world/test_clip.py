@@ -46,6 +46,22 @@ def test_train_clip_writes_a_folder_that_the_tower_reads(world: Path, tmp_path: 
     assert returned.num_images < 40
 
 
+def test_train_clip_tells_of_reading_and_of_each_step(world: Path, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+
+    train_clip(
+        settings(world),
+        VISION,
+        out=tmp_path,
+        seed=0,
+        max_steps=2,
+        progress=lambda *event: told.append(event),
+    )
+
+    assert {what for what, _, _ in told} >= {"reading captions", "reading pictures"}
+    assert told[-2:] == [("training the small CLIP", step, 2) for step in (1, 2)]
+
+
 def test_train_clip_records_how_it_made_the_tower(world: Path, tmp_path: Path) -> None:
     returned = train_clip(settings(world), VISION, out=tmp_path, seed=3, max_steps=2)
 

@@ -44,10 +44,9 @@ def next_token_losses(hidden_states: Tensor, labels: Tensor, *, project: Project
     Returns:
         Sums and counts per row; a row without labels has 0 and 0.
     """
-    nats, targets = _label_nats(hidden_states, labels, project=project)
-    rows = targets.nonzero()[:, 0]  # (labels,)
-    sums = nats.new_zeros(len(labels)).index_add(0, rows, nats)  # (batch,)
-    return TokenLosses(sums=sums, counts=targets.sum(dim=1))
+    nats = token_nats(hidden_states, labels, project=project)  # (batch, seq)
+    counts = (labels[:, 1:] != IGNORE_INDEX).sum(dim=1)  # (batch,)
+    return TokenLosses(sums=nats.sum(dim=1), counts=counts)
 
 
 def token_nats(hidden_states: Tensor, labels: Tensor, *, project: Project) -> Tensor:
@@ -61,32 +60,32 @@ def token_nats(hidden_states: Tensor, labels: Tensor, *, project: Project) -> Te
     Returns:
         (batch, seq) fp32, in nats.
     """
-    nats, targets = _label_nats(hidden_states, labels, project=project)
+    following = labels[:, 1:]  # (batch, seq - 1)
+    targets = following != IGNORE_INDEX  # (batch, seq - 1)
+    selected = hidden_states[:, :-1][targets]  # (labels, hidden)
+    nats = _label_nats(selected, following[targets], project=project)  # (labels,)
     shifted = nats.new_zeros(targets.shape).masked_scatter(targets, nats)  # (batch, seq - 1)
     return F.pad(shifted, (1, 0))  # (batch, seq)
 
 
-def _label_nats(
-    hidden_states: Tensor, labels: Tensor, *, project: Project
-) -> tuple[Tensor, Tensor]:
-    """Return the nats of all labels, (labels,) in row order, and where they are."""
-    following = labels[:, 1:]  # (batch, seq - 1)
-    targets = following != IGNORE_INDEX  # (batch, seq - 1)
-    selected = hidden_states[:, :-1][targets]  # (labels, hidden)
-    wanted = following[targets]  # (labels,)
+def _label_nats(selected: Tensor, wanted: Tensor, *, project: Project) -> Tensor:
+    """Return the nats of labels, (labels,), from what predicts them, (labels, hidden)."""
     # A head call on no rows costs nothing and tells the width of the vocabulary.
     vocab_size = project(selected[:0]).shape[-1]
     step = max(1, MAX_LOGITS // vocab_size)
     if len(selected) <= step:
-        return _cross_entropy(selected, wanted, project), targets
+        return _cross_entropy(selected, wanted, project)
     pieces = [
         _recomputed_cross_entropy(part, target, project)
         for part, target in zip(torch.split(selected, step), torch.split(wanted, step), strict=True)
     ]
-    return torch.cat(pieces), targets
+    return torch.cat(pieces)
 
 
 def _cross_entropy(selected: Tensor, wanted: Tensor, project: Project) -> Tensor:
+    # Autocast keeps one bf16 copy of the head, in which the gradients of all pieces would be added
+    # up: 13 pieces were 0.36 % off fp32, with a copy for each piece 0.05 %.
+    torch.clear_autocast_cache()
     return F.cross_entropy(project(selected).float(), wanted, reduction="none")  # (labels,)
 
 

@@ -98,3 +98,20 @@ def test_losses_are_fp32_from_bf16_states() -> None:
     hidden_states, labels, head = _inputs()
     losses = next_token_losses(hidden_states.bfloat16(), labels, project=head.to(torch.bfloat16))
     assert losses.sums.dtype == torch.float32
+
+
+def test_pieces_under_autocast_are_no_further_from_fp32_than_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    head, vocab_size = torch.nn.Linear(32, 64), 64
+    hidden_states = torch.randn(1, 1025, 32)
+    labels = torch.randint(0, vocab_size, (1, 1025))
+    gradients = []
+    for limit, is_half in ((2**25, False), (2**25, True), (16 * vocab_size, True)):
+        monkeypatch.setattr(phiray.losses, "MAX_LOGITS", limit)  # 64 pieces the last time
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=is_half):
+            sums = next_token_losses(hidden_states, labels, project=head).sums
+        gradients.append(torch.autograd.grad(sums.sum(), head.weight)[0])
+    exact, whole, pieces = gradients
+    assert 0 < (pieces - exact).norm() <= (whole - exact).norm()

@@ -35,11 +35,12 @@ def compute_router_losses(
     lengths = real.sum(dim=1).clamp(min=1)  # (batch,)
     # (layers, batch, experts) each:
     counts = _count_slots(indices, real, num_experts=num_experts)
-    means = torch.einsum("lbse,bs->lbe", probabilities, real) / lengths[:, None]
+    # Products and sums, not einsum: autocast would run that in bf16.
+    means = (probabilities * real[..., None]).sum(dim=2) / lengths[:, None]
     fractions = counts / lengths[:, None]
     balance = (fractions * means).sum(dim=(0, 2)) * (num_experts / indices.shape[-1])  # (batch,)
     squares = logits.logsumexp(dim=-1).square()  # (layers, batch, seq)
-    z = torch.einsum("lbs,bs->b", squares, real) / lengths  # (batch,)
+    z = (squares * real).sum(dim=(0, 2)) / lengths  # (batch,)
     expert_counts = counts.sum(dim=1)  # (layers, experts)
     return RouterLosses(balance=balance, z=z, expert_counts=expert_counts)
 

@@ -71,3 +71,12 @@ def test_sequences_add_up_over_batches() -> None:
     assert losses.balance[1] == 0
     assert losses.z[1] == 0
     assert losses.expert_counts.sum() == 6 * K
+
+
+def test_losses_are_those_of_fp32_under_autocast() -> None:
+    routings, mask = [_routing(2, 50), _routing(2, 50, seed=1)], torch.ones(2, 50)
+    wanted = compute_router_losses(routings, attention_mask=mask)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = compute_router_losses(routings, attention_mask=mask)
+    assert torch.equal(found.balance, wanted.balance)
+    assert torch.equal(found.z, wanted.z)

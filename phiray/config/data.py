@@ -17,6 +17,19 @@ LLAVA_SYSTEM = (
 )
 """The system sentence of LLaVA v1 (llava/conversation.py)."""
 
+_LENGTH_MULTIPLE = 8
+"""Sequence lengths are multiples of it: fewer different shapes, and aligned rows on GPUs."""
+
+
+def padded_length(length: int) -> int:
+    """Return the positions that a batch takes whose longest row has `length` tokens."""
+    return -(-length // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE
+
+
+def longest_row(positions: int) -> int:
+    """Return the tokens of the longest row whose batch takes at most so many positions."""
+    return positions // _LENGTH_MULTIPLE * _LENGTH_MULTIPLE
+
 
 class SplitConfig(Config):
     """Which part of the data is held out. The same function serves every stage and evaluation."""

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, TypeVar, get_args
 from pydantic import Field, TypeAdapter, field_validator, model_validator
 
 from phiray.config.base import Config
-from phiray.config.data import ImageDataConfig, TextDataConfig
+from phiray.config.data import ImageDataConfig, TextDataConfig, longest_row, padded_length
 from phiray.config.model import PhiConfig, ProjectorConfig, VisionConfig
 from phiray.config.training import ClusterConfig, MethodConfig, StandardMethod, TrainingConfig
 
@@ -197,8 +197,10 @@ def image_length_fault(data: ImageDataConfig, vision: VisionConfig, *, tower: st
 
 
 def _check_sequence_length(data: TextDataConfig, model: PhiConfig) -> None:
-    if data.sequence_length > model.max_position_embeddings:
+    if padded_length(data.sequence_length) > model.max_position_embeddings:
         raise ValueError(
             f"data.sequence_length is {data.sequence_length}, but model.max_position_embeddings "
-            f"is {model.max_position_embeddings}. Lower the first or raise the second."
+            f"is {model.max_position_embeddings}, which holds rows of at most "
+            f"{longest_row(model.max_position_embeddings)} tokens. Lower the first or raise the "
+            "second."
         )

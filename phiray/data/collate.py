@@ -1,7 +1,7 @@
 """Make the micro-batches of a step from a table of rows.
 
 Source: batch keys of Hugging Face; DESIGN 6 (a bad row keeps its place with weight 0).
-Limits: rows are padded at the right to the longest one, rounded up to LENGTH_MULTIPLE.
+Limits: rows are padded at the right to the longest one, rounded up by `padded_length`.
 """
 
 import numpy as np
@@ -10,11 +10,9 @@ import pyarrow as pa
 import torch
 
 from phiray.batch import Batch, StepInput
+from phiray.config.data import padded_length
 from phiray.data.pixels import pixels_from_table
 from phiray.types import FILLER_ROW, IGNORE_INDEX, BadRow
-
-LENGTH_MULTIPLE = 8
-"""Sequence lengths are multiples of it: fewer different shapes, and aligned rows on GPUs."""
 
 
 def collate_step(
@@ -68,8 +66,7 @@ def _padded(
         for scalar, good in zip(column, is_good, strict=True)
     ]
     lengths = np.array([len(row) for row in rows], dtype=np.int64)  # (batch,)
-    longest = max(int(lengths.max(initial=0)), 1)
-    seq = -(-longest // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
+    seq = padded_length(max(int(lengths.max(initial=0)), 1))
     padded = np.full((len(rows), seq), fill, dtype=np.int64)
     for index, row in enumerate(rows):
         padded[index, : len(row)] = row

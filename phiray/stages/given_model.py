@@ -3,6 +3,7 @@
 Limits: told before Ray starts (each stage's `prepare`); no weight is read.
 """
 
+from phiray.config.data import longest_row, padded_length
 from phiray.config.model import PhiConfig
 from phiray.errors import ConfigError
 from phiray.text.tokenizer import Tokenizer
@@ -46,9 +47,9 @@ def check_given_model(
             f"{tokenizer.vocab_size} ids (with `<image>` and padding). Use the tokenizer that the "
             "model was trained with."
         )
-    if max_length > model.max_position_embeddings:
+    if padded_length(max_length) > model.max_position_embeddings:
+        longest = longest_row(model.max_position_embeddings)
         raise ConfigError(
-            f"data.max_length is {max_length}, but {setting} reads at most "
-            f"{model.max_position_embeddings} tokens. Lower it, e.g. "
-            f"--set data.max_length={model.max_position_embeddings}."
+            f"data.max_length is {max_length}, but {setting} reads at most {longest} tokens. Lower "
+            f"it, e.g. --set data.max_length={longest}."
         )

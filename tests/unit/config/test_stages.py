@@ -34,6 +34,13 @@ def test_text_stages_refuse_rows_longer_than_the_model(
         stage(data=data)
 
 
+def test_text_stages_count_the_padding_of_the_longest_row() -> None:
+    model = PhiConfig(max_position_embeddings=100)
+    ScratchConfig(data=TextDataConfig(source="gutenberg", sequence_length=96), model=model)
+    with pytest.raises(ValidationError, match="holds rows of at most 96 tokens"):
+        ScratchConfig(data=TextDataConfig(source="gutenberg", sequence_length=97), model=model)
+
+
 def test_align_refuses_rows_that_an_image_alone_overfills() -> None:
     large = VisionConfig(model="ViT-L-14-336", image_size=336, patch_size=14, hidden_size=1024)
     match = r"data\.max_length is 128, but an image alone takes 576 positions \(vision: image_size"

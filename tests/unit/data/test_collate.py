@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from phiray.config.data import ImageDataConfig
-from phiray.data.collate import LENGTH_MULTIPLE, collate, collate_step
+from phiray.data.collate import collate, collate_step
 from phiray.data.image_rows import CaptionRows
 from phiray.data.pixels import decode_table
 from phiray.data.rows import FILLER, Row, bad_row, table_from_rows
@@ -36,7 +36,7 @@ def image_table() -> pa.Table:
 def test_collate_pads_at_the_right_to_a_multiple() -> None:
     batch, _ = collate(image_table(), pad_id=PAD, image_size=IMAGE_SIZE)
 
-    assert batch["input_ids"].shape == (4, 2 * LENGTH_MULTIPLE)
+    assert batch["input_ids"].shape == (4, 16)
     assert batch["input_ids"][0].tolist() == [*range(1, 10), *[PAD] * 7]
     assert batch["labels"][3].tolist() == [IGNORE_INDEX, 2, 3, *[IGNORE_INDEX] * 13]
     assert batch["attention_mask"].sum(dim=1).tolist() == [9, 0, 0, 3]
@@ -68,7 +68,7 @@ def test_collate_without_images_keeps_pixels_only_for_image_data() -> None:
 
     assert "pixel_values" not in text
     assert images["pixel_values"].shape == (0, 3, IMAGE_SIZE, IMAGE_SIZE)
-    assert text["input_ids"].shape == (2, LENGTH_MULTIPLE)
+    assert text["input_ids"].shape == (2, 8)
     assert bad == [BadRow(3, "too long", "x")]
 
 

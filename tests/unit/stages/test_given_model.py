@@ -15,6 +15,10 @@ def test_given_model_is_checked_for_rows_and_positions() -> None:
     check_given_model(model, tokenizer=TOKENIZER, max_length=limit, setting="checkpoint a")
     with pytest.raises(ConfigError, match=f"checkpoint a reads at most {limit} tokens"):
         check_given_model(model, tokenizer=TOKENIZER, max_length=limit + 1, setting="checkpoint a")
+    odd = model.model_copy(update={"max_position_embeddings": 100})  # rows are padded to 8
+    check_given_model(odd, tokenizer=TOKENIZER, max_length=96, setting="checkpoint a")
+    with pytest.raises(ConfigError, match="checkpoint a reads at most 96 tokens"):
+        check_given_model(odd, tokenizer=TOKENIZER, max_length=97, setting="checkpoint a")
     small = phi_config(vocab_size=20)
     with pytest.raises(ConfigError, match="checkpoint a has a vocabulary of 20 rows"):
         check_given_model(small, tokenizer=TOKENIZER, max_length=limit, setting="checkpoint a")

@@ -48,7 +48,9 @@ def begin_attempt(run_dir: Path) -> int:
     time never get the same one. What an earlier attempt left half-written is removed.
     """
     try:
-        (run_dir / ATTEMPTS_NAME).mkdir(parents=True, exist_ok=True)
+        for name in (ATTEMPTS_NAME, CHECKPOINTS_NAME):
+            (run_dir / name).mkdir(parents=True, exist_ok=True)
+        sync_path(run_dir)  # or the first checkpoint could be lost with the folder that holds it
         attempt = current_attempt(run_dir) + 1
         while not _claim(run_dir / ATTEMPTS_NAME / f"{attempt:06d}"):
             attempt += 1

@@ -46,6 +46,15 @@ class MoeConfig(Config):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_bias(self) -> "MoeConfig":
+        if self.kind == "soft" and self.bias_update_rate > 0:
+            raise ValueError(
+                f"bias_update_rate is {self.bias_update_rate}, but kind is soft: the bias moves "
+                "which experts are chosen, and soft takes all. Set it to 0, or take kind=sparse."
+            )
+        return self
+
 
 class PhiConfig(Config):
     """The Phi-2 architecture in any size."""

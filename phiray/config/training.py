@@ -89,6 +89,15 @@ class ScheduledSamplingMethod(Config):
     """Probability (0..1) of a gold token at the last step."""
 
     @model_validator(mode="after")
+    def _check_passes(self) -> "ScheduledSamplingMethod":
+        if self.rollout == "exact" and self.num_passes > 1:
+            raise ValueError(
+                f"num_passes is {self.num_passes}, but rollout is exact, which goes token by token "
+                "and makes no passes. Leave num_passes out, or take rollout=parallel."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_schedule(self) -> "ScheduledSamplingMethod":
         if self.end > self.start:
             raise ValueError(

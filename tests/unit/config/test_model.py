@@ -53,3 +53,8 @@ def test_vision_config_refuses_a_patch_that_does_not_divide_the_image() -> None:
 @pytest.mark.parametrize(("ids", "rows"), [(1, 64), (64, 64), (65, 128), (50_297, 50_304)])
 def test_vocabulary_is_rounded_up_to_whole_steps(ids: int, rows: int) -> None:
     assert rounded_vocab_size(ids) == rows
+
+
+def test_soft_mixture_refuses_a_balancing_bias() -> None:
+    with pytest.raises(ValidationError, match=r"bias_update_rate is 0\.1, but kind is soft"):
+        MoeConfig(kind="soft", bias_update_rate=0.1)

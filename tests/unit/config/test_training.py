@@ -35,3 +35,8 @@ def test_scheduled_sampling_lets_a_linear_schedule_end_at_0() -> None:
 def test_cluster_config_refuses_no_workers() -> None:
     with pytest.raises(ValidationError, match=r"workers\n.*greater than or equal to 1"):
         ClusterConfig(workers=0)
+
+
+def test_exact_rollout_makes_no_passes() -> None:
+    with pytest.raises(ValidationError, match="num_passes is 7, but rollout is exact"):
+        ScheduledSamplingMethod(rollout="exact", num_passes=7)

@@ -5,9 +5,9 @@ run the head on label positions only and image embeddings can take the place of 
 Limits: decoder-only models with right-padded batches.
 """
 
-from typing import Protocol
+from typing import Protocol, cast
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from phiray.batch import Batch, ModelOutput
 from phiray.models.cache import KeyValueCache
@@ -46,3 +46,9 @@ class TokenModel(Protocol):
     def new_cache(self) -> KeyValueCache:
         """Make an empty cache for `decode`."""
         ...
+
+
+def as_token_model(module: nn.Module) -> TokenModel:
+    """Name a module by the methods that it has as well."""
+    # Python cannot name "Module and TokenModel" in one type
+    return cast(TokenModel, module)

@@ -55,7 +55,7 @@ def build(config: AlignConfig) -> StageParts:
         source=rows,
         objective=Objective(
             model,
-            moe=None,  # the router is frozen with its language model
+            moe=language.config.moe,
             method=config.method,
             max_steps=config.training.max_steps,
             seed=config.run.seed,

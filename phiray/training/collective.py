@@ -37,7 +37,7 @@ class Collective:
             return [value]
         values: list[Value | None] = [None] * self.world_size
         distributed.all_gather_object(values, value)
-        return [item for item in values if item is not None]
+        return cast(list[Value], values)  # filled by now; a value may be None
 
     def broadcast(self, value: Value) -> Value:
         """Give every worker the value of rank 0."""
@@ -97,7 +97,7 @@ def run_on_first(collective: Collective, function: Callable[[], Value]) -> Value
 
 
 def raise_together(collective: Collective, error: PhirayError | None) -> None:
-    """Raise on every worker the error of the first worker that has one.
+    """Raise on every worker: its own error, or else that of the first worker that has one.
 
     Every worker calls this; use it where a cheap sum has shown that some worker failed.
     """

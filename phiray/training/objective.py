@@ -19,7 +19,7 @@ from phiray.batch import Batch, RouterLosses
 from phiray.config.model import MoeConfig
 from phiray.config.training import MethodConfig, ScheduledSamplingMethod
 from phiray.losses import next_token_losses
-from phiray.models.interface import TokenModel
+from phiray.models.interface import TokenModel, as_token_model
 from phiray.training.scheduled_sampling import choose_replaced, gold_probability, mix_inputs
 from phiray.types import IGNORE_INDEX
 
@@ -70,6 +70,7 @@ class Objective(nn.Module):
         """Hold the model; call it once freezing is done, for that decides on the balance terms."""
         super().__init__()
         self.model = model
+        # a frozen router cannot be balanced
         self._moe = moe if _trains_language_model(model) else None
         self._method = method
         self._max_steps = max_steps
@@ -78,8 +79,7 @@ class Objective(nn.Module):
     @property
     def token_model(self) -> TokenModel:
         """The model by its four methods."""
-        # Any module with those methods fits; Python cannot name "Module and TokenModel" in one type
-        return cast(TokenModel, self.model)
+        return as_token_model(self.model)
 
     @property
     def balances_by_bias(self) -> bool:
@@ -145,7 +145,6 @@ class Objective(nn.Module):
         mixed = mix_inputs(
             self.model,
             batch,
-            token_model=self.token_model,
             inputs_embeds=inputs_embeds,
             replaced=replaced,
             method=self._method,

@@ -1,4 +1,4 @@
-"""AdamW over the trainable parameters, fused where the device has it.
+"""Fused AdamW over the trainable parameters.
 
 Source: arXiv 1711.05101; weight decay on matrices only, as in GPT-3's public re-implementations.
 Limits: fp32 weights and moments: 16 bytes per trainable parameter with the gradient.
@@ -34,18 +34,15 @@ def build_optimizer(module: nn.Module, *, training: TrainingConfig) -> torch.opt
         {"params": decayed, "weight_decay": training.weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
-    return _build_adamw([group for group in groups if group["params"]], training)
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=training.learning_rate,
+        betas=(training.beta1, training.beta2),
+        fused=True,
+    )
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
     """Set the learning rate of the next step."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
-
-
-def _build_adamw(groups: list[dict[str, object]], training: TrainingConfig) -> torch.optim.AdamW:
-    betas = (training.beta1, training.beta2)
-    try:
-        return torch.optim.AdamW(groups, lr=training.learning_rate, betas=betas, fused=True)
-    except RuntimeError:  # this device or dtype has no fused kernel
-        return torch.optim.AdamW(groups, lr=training.learning_rate, betas=betas)

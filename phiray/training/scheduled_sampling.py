@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from phiray.batch import Batch
 from phiray.config.training import MethodConfig, ScheduledSamplingMethod
-from phiray.models.interface import TokenModel
+from phiray.models.interface import TokenModel, as_token_model
 from phiray.types import FILLER_ROW, IGNORE_INDEX
 
 _STEEPNESS = 10.0
@@ -101,7 +101,6 @@ def mix_inputs(
     model: nn.Module,
     batch: Batch,
     *,
-    token_model: TokenModel,
     inputs_embeds: Tensor,
     replaced: Tensor,
     method: ScheduledSamplingMethod,
@@ -109,9 +108,8 @@ def mix_inputs(
     """Replace the chosen inputs by the model's own greedy tokens.
 
     Args:
-        model: the same object as `token_model`, to switch to evaluation mode and back.
+        model: a `TokenModel`; in evaluation mode while it rolls out.
         batch: rows with the gold tokens.
-        token_model: the model.
         inputs_embeds: (batch, seq, hidden) of the gold tokens, images included.
         replaced: (batch, seq) bool.
         method: `exact` or `parallel`.
@@ -119,6 +117,7 @@ def mix_inputs(
     Returns:
         (batch, seq, hidden); gradients flow into the embeddings of gold and own tokens.
     """
+    token_model = as_token_model(model)
     with torch.no_grad(), _evaluation_mode(model):
         gold = inputs_embeds.detach()
         if method.rollout == "exact":

@@ -10,18 +10,27 @@ from pathlib import Path
 from unittest.mock import patch
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed, nn
 from torch.multiprocessing.spawn import spawn
+from torch.nn.parallel import DistributedDataParallel
 
 from phiray.errors import CheckpointError, ExitCode, PhirayError
+from phiray.models.freezing import freeze_for_stage
+from phiray.models.projector import Projector
+from phiray.models.vision_language import VisionLanguageModel
 from phiray.training.collective import Collective, current_collective, raise_together, run_on_first
 from phiray.training.metrics_log import MetricsLog, read_metrics
+from phiray.training.objective import Objective
 from phiray.training.state import TrainState, build_state
 from phiray.training.step import StepSettings, train_step
 from tests.unit.training.training_builders import (
     CPU,
+    EXACT,
+    IMAGE_ID,
+    MOE,
     build_batch,
     build_objective,
+    build_phi,
     build_settings,
     split_rows,
     step_row_ids,
@@ -117,6 +126,7 @@ def _work(rank: int, folder: str) -> None:
     collective = current_collective()
     report["4x1"] = take_steps(collective, accumulation=1)
     report["collective"] = _talk(collective)
+    report["frozen"] = _align(collective)
     report["non-finite"] = _poison(collective)
     report["no labels"] = _message(lambda: _step_without_labels(collective))
     report["straight"] = _losses(path / "straight", collective)
@@ -139,6 +149,45 @@ def _work(rank: int, folder: str) -> None:
         report["2x2"] = take_steps(current_collective(), accumulation=2)
         distributed.destroy_process_group()
     (path / f"{rank}.json").write_text(json.dumps(report))
+
+
+class _Tower(nn.Module):
+    """Sees the first pixels of a picture; one frozen weight, one buffer."""
+
+    mean: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(6))
+        self.register_buffer("mean", torch.zeros(6))
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        return pixel_values.float().flatten(1)[:, None, :6] @ self.weight - self.mean
+
+
+def _align(collective: Collective) -> Report:
+    """Train a projector alone; only rank 0 has a picture."""
+    torch.manual_seed(0)  # the same projector on all
+    projector = Projector(nn.Linear(6, 32), vision_hidden_size=6)
+    model = VisionLanguageModel(build_phi(), _Tower(), projector, image_token_id=IMAGE_ID)
+    freeze_for_stage(model, "align")
+    objective = Objective(model, moe=MOE, method=EXACT, max_steps=2, seed=11)
+    training = build_settings().training
+    state = build_state(objective, training=training, collective=collective, device=CPU)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    batch = build_batch([collective.rank])
+    batch["pixel_values"] = torch.full((0, 3, 2, 2), 9, dtype=torch.uint8)
+    if collective.rank == 0:
+        batch["pixel_values"] = torch.full((1, 3, 2, 2), 9, dtype=torch.uint8)
+        batch["input_ids"][0, 0] = IMAGE_ID
+    _step(state, batch, collective=collective)
+    changed = [name for name, t in model.state_dict().items() if not torch.equal(t, before[name])]
+    assert isinstance(state.module, DistributedDataParallel)
+    return {
+        "changed": changed,
+        "weights": weigh(state),
+        "unsent": sorted(state.module.parameters_to_ignore),
+    }
 
 
 def _talk(collective: Collective) -> Report:

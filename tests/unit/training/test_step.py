@@ -3,11 +3,15 @@ from typing import cast
 
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own customary name)
 from torch import Tensor
 
 from phiray.batch import Batch
+from phiray.config.training import StandardMethod
 from phiray.errors import DataError, ExitCode, PhirayError
 from phiray.training.collective import Collective
+from phiray.training.objective import count_labels
+from phiray.training.state import build_state
 from phiray.training.step import StepSettings, seed_step, train_step
 from phiray.types import FILLER_ROW
 from tests.unit.training.four_processes import (
@@ -18,7 +22,13 @@ from tests.unit.training.four_processes import (
     take_steps,
     weigh,
 )
-from tests.unit.training.training_builders import CPU, build_batch
+from tests.unit.training.training_builders import (
+    CPU,
+    build_batch,
+    build_objective,
+    build_phi,
+    build_settings,
+)
 
 Steps = tuple[list[list[float]], list[float]]
 
@@ -118,10 +128,48 @@ def test_gradients_are_clipped_to_the_norm_that_is_set() -> None:
     assert float(torch.stack(squares).sum().sqrt()) == pytest.approx(0.01, rel=1e-3)
 
 
+def test_gradient_is_that_of_the_mean_over_all_label_tokens_of_the_step() -> None:
+    """Parity with one plain backward over all rows; the micro-batches differ in labels."""
+    model, rows = build_phi(None), [1, 6, 9]
+    batch = build_batch(rows)
+    logits = model.project(model.decode(model.embed_batch(batch)).hidden_states)
+    mean = F.cross_entropy(logits[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten())
+    wanted = torch.autograd.grad(mean, list(model.parameters()))
+    training = build_settings().training
+    objective = build_objective(StandardMethod(), moe=None, model=model)
+    state = build_state(objective, training=training, collective=Collective(), device=CPU)
+    parts = [build_batch(rows[:2]), build_batch(rows[2:])]
+    assert len({count_labels(part) for part in parts}) == 2
+    result = train_step(
+        state.module,
+        state.optimizer,
+        micro_batches=parts,
+        step=1,
+        settings=StepSettings(max_grad_norm=1e9, precision="fp32", device=CPU),
+        collective=Collective(),
+    )
+    assert result.loss_nats_per_token == pytest.approx(float(mean.detach()), rel=1e-5)
+    found = [parameter.grad for parameter in model.parameters()]
+    torch.testing.assert_close(found, list(wanted), rtol=1e-5, atol=1e-6)
+
+
 def test_bf16_autocast_trains_fp32_weights() -> None:
     settings = StepSettings(max_grad_norm=1.0, precision="bf16", device=CPU)
     half = step_once(build_batch([1, 2]), settings=settings)
     assert half == pytest.approx(step_once(build_batch([1, 2])), rel=0.05)
+    state = fresh_state(Collective())
+    train_step(
+        state.module,
+        state.optimizer,
+        micro_batches=[build_batch([1, 2])],
+        step=1,
+        settings=settings,
+        collective=Collective(),
+    )
+    for parameter in state.model.parameters():
+        moments = state.optimizer.state[parameter]
+        tensors = (parameter, parameter.grad, moments["exp_avg"], moments["exp_avg_sq"])
+        assert {tensor.dtype for tensor in tensors if tensor is not None} == {torch.float32}
 
 
 @pytest.mark.gpu

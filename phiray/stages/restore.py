@@ -8,18 +8,14 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
-
 from phiray.checkpoints.read import Checkpoint, read_checkpoint
 from phiray.config.load import config_from_yaml
 from phiray.config.model import ModelDescription
 from phiray.config.stages import AnyStageConfig
-from phiray.models.build import build_language_model
-from phiray.models.clip import ClipTower
+from phiray.models.build import AnyModel, build_from_state
 from phiray.models.convert import phi_from_litgpt
 from phiray.models.litgpt_phi import LitgptPhi
 from phiray.models.phi import Phi
-from phiray.models.projector import build_projector
 from phiray.models.vision_language import VisionLanguageModel
 from phiray.stages.parts import (
     CONFIG_FILE,
@@ -29,9 +25,6 @@ from phiray.stages.parts import (
     Ledger,
 )
 from phiray.text.tokenizer import TOKENIZER_FILE, Tokenizer
-
-AnyModel = Phi | LitgptPhi | VisionLanguageModel
-"""All of them are a `TokenModel`."""
 
 
 @dataclass(frozen=True)
@@ -103,39 +96,3 @@ def _outline(checkpoint: Checkpoint) -> ModelOutline:
         ModelDescription.model_validate_json(checkpoint.texts[DESCRIPTION_FILE]),
         Tokenizer(checkpoint.texts[TOKENIZER_FILE], eos_token=eos_token),
     )
-
-
-def build_from_state(description: ModelDescription, tensors: dict[str, Tensor]) -> AnyModel:
-    """Build the described model with the given weights, every one of them and no other."""
-    if description.kind == "vision-language":
-        return _build_vision_language(description, tensors)
-    model = build_language_model(description.language_model, kind=description.kind, seed=0)
-    model.load_state_dict(tensors)
-    return model
-
-
-def _build_vision_language(
-    description: ModelDescription, tensors: dict[str, Tensor]
-) -> VisionLanguageModel:
-    vision, projector = description.vision, description.projector
-    assert vision is not None
-    assert projector is not None
-    assert description.image_token_id is not None
-    config = description.language_model
-    model = VisionLanguageModel(
-        Phi(config),
-        ClipTower.from_state(vision, description.vision_model or {}, _below(tensors, "vision.")),
-        build_projector(
-            projector,
-            vision_hidden_size=vision.hidden_size,
-            hidden_size=config.hidden_size,
-            seed=0,
-        ),
-        image_token_id=description.image_token_id,
-    )
-    model.load_state_dict(tensors)
-    return model
-
-
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}

@@ -11,11 +11,11 @@ from phiray.config.stages import (
     RunConfig,
     ScratchConfig,
 )
-from phiray.models.build import build_language_model
+from phiray.models.build import AnyModel, build_language_model
 from phiray.models.phi import Phi
 from phiray.models.projector import build_projector
 from phiray.models.vision_language import VisionLanguageModel
-from phiray.stages.restore import AnyModel, LoadedModel
+from phiray.stages.restore import LoadedModel
 from phiray.text.tokenizer import Tokenizer
 from phiray.world.build import build_world
 from phiray.world.settings import WorldConfig

@@ -1,9 +1,11 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 
-from phiray.models.build import build_language_model
+from phiray.config.model import ModelDescription
+from phiray.models.build import LanguageModelKind, build_from_state, build_language_model
 from tests.model_builders import all_logits, assert_near, moe_config, phi_config, random_ids
 
 
@@ -32,6 +34,18 @@ def test_experts_start_without_an_effect() -> None:
     torch.testing.assert_close(all_logits(sparse, ids), all_logits(dense, ids), rtol=0, atol=0)
 
 
-def test_litgpt_is_imported_for_its_own_kind_only() -> None:
-    code = "import sys, phiray.models.build; sys.exit('litgpt' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+def test_litgpt_and_open_clip_are_imported_for_their_own_kinds_only() -> None:
+    code = "import sys, phiray.stages.restore; print({'litgpt', 'open_clip'} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert run.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("kind", ["phi", "litgpt"])
+def test_described_language_model_has_the_given_weights(kind: LanguageModelKind) -> None:
+    config = phi_config()
+    model = build_language_model(config, kind=kind, seed=7)
+    description = ModelDescription(kind=kind, language_model=config)
+    again = build_from_state(description, model.state_dict())
+    ids = random_ids(2, 9)
+    assert type(again) is type(model)
+    torch.testing.assert_close(all_logits(again, ids), all_logits(model, ids), rtol=0, atol=0)

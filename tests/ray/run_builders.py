@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phiray.config.stages import AnyStageConfig
+from phiray.config.stages import AlignConfig, AnyStageConfig, InstructConfig
 from phiray.config.training import ClusterConfig, ScheduledSamplingMethod
 from tests.stage_builders import align_config, instruct_config, litgpt_config, scratch_config
 
@@ -37,13 +37,18 @@ def build_align(inputs: Inputs, runs: Path) -> AnyStageConfig:
     config = align_config(
         inputs.world, runs, clip=inputs.clip, language_model=inputs.language_model
     )
-    return config.model_copy(update={"method": SAMPLING})
+    return _with_readers(config.model_copy(update={"method": SAMPLING}))
 
 
 def build_instruct(inputs: Inputs, runs: Path) -> AnyStageConfig:
     config = instruct_config(inputs.world, runs, checkpoint=inputs.aligned)
+    return _with_readers(config.model_copy(update={"method": SAMPLING}))
+
+
+def _with_readers(config: AlignConfig | InstructConfig) -> AnyStageConfig:
+    """Let several actors decode at once, so that their order could go wrong."""
     data = config.data.model_copy(update={"decode": "tasks", "readers": 2})
-    return config.model_copy(update={"method": SAMPLING, "data": data})
+    return config.model_copy(update={"data": data})
 
 
 def shared_out(config: AnyStageConfig, *, workers: int, accumulation: int) -> AnyStageConfig:

@@ -62,7 +62,8 @@ def test_run_survives_the_kill_of_a_worker_and_then_of_its_driver(
     run_dir = run_folder(config)
     process = start_training(config)
     wait_for_step(run_dir, KILLED_INTERVAL + 3, process=process)
-    os.kill(read_lines(run_dir / EVENTS_NAME)[0]["pids"][1], signal.SIGKILL)
+    rank_0 = read_lines(run_dir / EVENTS_NAME)[0]["pids"][0]  # writes metrics and checkpoints
+    os.kill(rank_0, signal.SIGKILL)
     wait_for_step(run_dir, 2 * KILLED_INTERVAL + 3, process=process)  # it goes on by itself
     process.send_signal(signal.SIGKILL)
     assert process.wait(PATIENCE_SECONDS) == -signal.SIGKILL

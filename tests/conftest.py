@@ -1,10 +1,24 @@
-"""Fixtures shared by all tests."""
+"""Fixtures shared by all tests, and how tests are shared among processes (`pytest -n 2`)."""
 
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
+RAY_FOLDER = "tests/ray"
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+class FilesAndRay(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Keep each file in one process, and all that starts Ray in one: fixtures there are dear."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return RAY_FOLDER if nodeid.startswith(RAY_FOLDER) else nodeid.split("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> FilesAndRay:
+    """Answer xdist's question: who runs what."""
+    return FilesAndRay(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -133,18 +133,20 @@ def start_ray(*, num_cpus: int) -> None:
             exit_code=ExitCode.PERMISSION,
         )
     ensure_token()
-    previous_umask, on_sigterm = os.umask(_PRIVATE_UMASK), signal.getsignal(signal.SIGTERM)
+    previous_umask = os.umask(_PRIVATE_UMASK)
     try:
         for name, value in _TRAIN_SETTINGS.items():
             os.environ.setdefault(name, value)
-        ray.init(
-            address="local",
-            num_cpus=max(num_cores(), num_cpus),
-            include_dashboard=False,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        # Ray puts handlers of its own there, in Python and in C++; the latter aborts the process.
+        with kept_handler(signal.SIGTERM):
+            ray.init(
+                address="local",
+                num_cpus=max(num_cores(), num_cpus),
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
     except Exception as error:  # a raylet that is slow to start is told by a bare Exception
         raise ClusterError(
             f"Ray did not start on this machine: {error}. It needs two free logical CPUs, about "
@@ -152,10 +154,18 @@ def start_ray(*, num_cpus: int) -> None:
         ) from error
     finally:
         os.umask(previous_umask)
-        # Ray puts handlers of its own there, in Python and in C++; the latter aborts the process.
-        if threading.current_thread() is threading.main_thread() and on_sigterm is not None:
-            signal.signal(signal.SIGTERM, on_sigterm)
     quiet_ray()
+
+
+@contextmanager
+def kept_handler(number: signal.Signals) -> Iterator[None]:
+    """Put a signal's handler back after the block, where Ray installs its own for good."""
+    handler = signal.getsignal(number)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread() and handler is not None:
+            signal.signal(number, handler)
 
 
 def quiet_ray() -> None:

@@ -6,6 +6,7 @@ Limits: one machine.
 
 import json
 import math
+import signal
 import uuid
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -35,7 +36,7 @@ from phiray.jobs.run_folder import (
 )
 from phiray.jobs.tail import shown_steps
 from phiray.jobs.worker import num_readers, train_worker
-from phiray.runtime import CHECKPOINT_PATIENCE_SECONDS, num_cores, ray_session
+from phiray.runtime import CHECKPOINT_PATIENCE_SECONDS, kept_handler, num_cores, ray_session
 from phiray.stages.parts import PreparedData
 from phiray.stages.pinned import identify_models, pin_models
 from phiray.training.metrics_log import read_metrics
@@ -187,7 +188,8 @@ def _fit(config: AnyStageConfig, run_dir: Path) -> TrainedRun:
         ),
     )
     try:
-        outcome = trainer.fit().return_value
+        with kept_handler(signal.SIGINT):  # Ray's would outlive `fit`, and swallow every Ctrl-C
+            outcome = trainer.fit().return_value
     except TrainingFailedError as error:
         fault = read_fault(payload)
         raise (_failure(error, run_dir) if fault is None else _met_fault(run_dir, fault)) from error

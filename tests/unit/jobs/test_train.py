@@ -1,4 +1,5 @@
 import json
+import signal
 import subprocess
 import sys
 from contextlib import AbstractContextManager, nullcontext
@@ -49,6 +50,7 @@ class StoppedTrainer:
         StoppedTrainer.options = options
 
     def fit(self) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # as Ray does, which never takes it back
         sys.exit(0)
 
 
@@ -217,6 +219,14 @@ def test_ctrl_c_that_ray_took_is_ctrl_c_again_and_says_how_to_go_on(
     notes = _notes_until_ctrl_c(scratch_config(world, tmp_path), monkeypatch)
     assert "goes on from its last checkpoint" in notes[-1]
     assert not any("left out" in note for note in notes)
+
+
+def test_ctrl_c_is_ours_again_after_ray_has_fitted(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    _notes_until_ctrl_c(scratch_config(world, tmp_path), monkeypatch)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_what_became_no_row_is_told_once_by_reason_with_the_file_that_lists_it(

@@ -29,6 +29,8 @@ class _Draft:
 
     tree: dict[str, JsonValue]
     places: dict[tuple[str | int, ...], str] = field(default_factory=dict)
+    changed: set[tuple[str, ...]] = field(default_factory=set)
+    """Paths that the command line set."""
 
 
 def load_config(
@@ -197,9 +199,11 @@ def _apply(draft: _Draft, override: str, root: type[Config], *, shown: str | Non
         )
     value = parse_yaml(text, origin=shown).value
     group = _group_at(draft.tree, path[:-1], shown=shown)
-    if path[-1] == TAG and group.get(TAG) != value and _is_union(root, path[:-1]):
-        group.clear()  # the settings of another kind do not apply
+    if path[-1] == TAG and _is_other_kind(root, path[:-1], old=group.get(TAG), new=value):
+        for key in [key for key in group if (*path[:-1], key) not in draft.changed]:
+            del group[key]  # the settings of another kind do not apply
     group[path[-1]] = value
+    draft.changed.add(path)
     for known in [known for known in draft.places if known[: len(path)] == path]:
         del draft.places[known]
     draft.places[path] = shown
@@ -222,6 +226,10 @@ def _group_at(
     return group
 
 
-def _is_union(root: type[Config], path: Sequence[str]) -> bool:
+def _is_other_kind(
+    root: type[Config], path: Sequence[str], *, old: JsonValue, new: JsonValue
+) -> bool:
+    """Tell whether two words name different members of the union at `path`; aliases name one."""
     found = find_place(root, path).field
-    return found is not None and len(set(tags_of(groups_of(found)).values())) > 1
+    kinds = tags_of(groups_of(found)) if found is not None else {}
+    return str(old) in kinds and str(new) in kinds and kinds[str(old)] is not kinds[str(new)]

@@ -64,6 +64,28 @@ def test_load_config_starts_a_union_anew_when_its_kind_changes(tmp_path: Path) -
     assert changed.method == StandardMethod()
 
 
+@pytest.mark.parametrize("end_first", [True, False])
+def test_load_config_keeps_what_the_command_set_whatever_the_order(end_first: bool) -> None:
+    changes = ["method.end=0.9", "method.kind=scheduled-sampling"]
+    config = load_config("tiny", "align", overrides=changes if end_first else changes[::-1])
+    assert isinstance(config, AlignConfig)
+    assert isinstance(config.method, ScheduledSamplingMethod)
+    assert config.method.end == 0.9
+
+
+def test_load_config_tells_of_a_change_that_the_new_kind_has_no_place_for() -> None:
+    changes = ["method.end=0.9", "method.kind=scheduled-sampling", "method.kind=standard"]
+    with pytest.raises(ConfigError, match=r"--set method\.end=0\.9: method\.end is not a setting"):
+        load_config("tiny", "align", overrides=changes)
+
+
+def test_load_config_takes_an_alias_for_the_kind_that_it_names(tmp_path: Path) -> None:
+    source = write(tmp_path, "stage: align\nmethod: {kind: scheduled-sampling, end: 0.25}\n")
+    config = load_config(source, overrides=["method.kind=autoregressive"])
+    assert isinstance(config, AlignConfig)
+    assert config.method == ScheduledSamplingMethod(kind="autoregressive", end=0.25)
+
+
 def test_load_config_keeps_the_siblings_of_a_kind_that_is_no_union() -> None:
     config = load_config(
         "tiny", "align", overrides=["projector.num_experts=3", "projector.kind=moe"]

@@ -51,8 +51,16 @@ def test_models_are_known_by_what_they_hold_not_by_their_place(
     other = identify(litgpt.run_dir, clip)
     assert other["language_model"] != found["language_model"]
     assert other["vision.weights"] == found["vision.weights"]
-    (tmp_path / "clip" / "more").write_text("x")
+    weights = tmp_path / "clip" / "open_clip_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")  # as many bytes, but others
     assert identify(moved, tmp_path / "clip")["vision.weights"] != found["vision.weights"]
+
+
+def test_tag_of_open_clip_is_its_own_identity(
+    world: Path, scratch: Trained, tmp_path: Path
+) -> None:
+    config = align_config(world, tmp_path, clip=Path("openai"), language_model=scratch.run_dir)
+    assert identify_models(pin_models(config))["vision.weights"] == "openai"
 
 
 def test_folder_of_hugging_face_is_taken_as_it_is(world: Path, clip: Path, tmp_path: Path) -> None:

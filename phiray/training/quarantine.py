@@ -60,8 +60,9 @@ def check_bad_rows(
     raise DataError(
         f"{len(reasons)} of {num_rows} rows could not be read so far ("
         + ", ".join(f"{count} {reason}" for reason, count in counts)
-        + f"). At most data.max_bad_fraction={max_bad_fraction} of them may be bad. See "
-        f"{run_dir / QUARANTINE_NAME}; mend those files, or raise data.max_bad_fraction."
+        + f"). At most data.max_bad_fraction={max_bad_fraction} of them may be bad. "
+        f"{run_dir / QUARANTINE_NAME} lists them. To go on without them, raise "
+        "data.max_bad_fraction and start again with --resume."
     )
 
 

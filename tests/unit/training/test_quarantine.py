@@ -35,5 +35,5 @@ def test_read_json_lines_stops_at_a_torn_line(tmp_path: Path) -> None:
 def test_check_bad_rows_allows_the_share_and_no_more(tmp_path: Path) -> None:
     reasons = {1: "broken", 2: "missing", 3: "broken"}
     check_bad_rows(reasons, num_rows=100, max_bad_fraction=0.03, run_dir=tmp_path)
-    with pytest.raises(DataError, match=r"3 of 99 rows .*\(2 broken, 1 missing\).*0\.03"):
+    with pytest.raises(DataError, match=r"3 of 99 rows .*\(2 broken, 1 missing\).*0\.03.*--resume"):
         check_bad_rows(reasons, num_rows=99, max_bad_fraction=0.03, run_dir=tmp_path)

@@ -26,8 +26,26 @@ MANIFEST_FILE = "manifest.json"
 EXCLUDED_FILE = "excluded.jsonl"
 """Records that became no row. Those that did, and failed when they were read, are in the list of
 `training/quarantine.py`, which is cut back when a run goes on; this one is not."""
-_MAY_CHANGE = ("cluster", "data.decode", "data.readers")
-"""Settings that a resumed run may change: they alter speed, not what is learnt."""
+_MAY_CHANGE = (
+    # how fast, in how much memory, and what is kept beside the weights
+    "cluster",
+    "data.decode",
+    "data.readers",
+    "training.gradient_accumulation_steps",
+    "training.checkpoint_every_steps",
+    "training.keep_checkpoints",
+    "training.log_row_ids",
+    # when to give up
+    "data.max_bad_fraction",
+    # where things lie; that they are the same is known by their hashes, in the run's manifest
+    "run.output_dir",
+    "data.root",
+    "data.prepared",
+    "language_model",
+    "checkpoint",
+    "vision.weights",
+)
+"""Settings that a resumed run may change: they do not alter what is learnt."""
 
 
 def check_run_folder(config: AnyStageConfig, *, resume: bool) -> Path:
@@ -79,6 +97,21 @@ def create_run_folder(config: AnyStageConfig) -> None:
             "with room on its disk. Make both, or change run.output_dir.",
             exit_code=exit_code_of(error) or ExitCode.CANNOT_CREATE,
         ) from error
+
+
+def update_settings(config: AnyStageConfig) -> None:
+    """Let the settings in the folder be those that the run goes on with.
+
+    Raises:
+        CheckpointError: if they cannot be written.
+    """
+    path, text = run_folder(config) / CONFIG_FILE, config_yaml(config)
+    if path.read_text(encoding="utf-8") == text:
+        return
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise error_from_write(error, what="The settings", path=path) from error
 
 
 def run_folder(config: AnyStageConfig) -> Path:
@@ -200,7 +233,8 @@ def _check_same_data(stored: dict[str, Any], data: PreparedData, *, folder: Path
 
 # Any: JSON of an own file.
 def _check_same_models(stored: dict[str, Any], models: dict[str, str], *, folder: Path) -> None:
-    changed = [key for key, identity in models.items() if stored["models"].get(key) != identity]
+    before: dict[str, str] = stored["models"]
+    changed = [key for key in {**before, **models} if before.get(key) != models.get(key)]
     if changed:
         raise CheckpointError(
             f"{' and '.join(changed)} of {folder} changed since it was started. A resumed run must "

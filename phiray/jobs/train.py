@@ -31,6 +31,7 @@ from phiray.jobs.prepare import prepare_stage
 from phiray.jobs.run_folder import (
     check_run_folder,
     create_run_folder,
+    update_settings,
     write_excluded,
     write_manifest,
 )
@@ -83,7 +84,9 @@ def train_stage(config: AnyStageConfig, *, resume: bool, display: Display) -> Ru
     if not resume:
         create_run_folder(config)  # only now: a mistake in the inputs leaves no run behind
     pinned = pin_models(config)
-    write_manifest(run_dir, data=data, models=identify_models(pinned), seed=config.run.seed)
+    models = identify_models(pinned, progress=display.progress)
+    write_manifest(run_dir, data=data, models=models, seed=config.run.seed)
+    update_settings(config)  # only now: data and models are those that the run was started with
     _tell_excluded(run_dir, data, display=display)
     display.note(f"{run_dir.name}: starting {config.cluster.workers} worker(s), 10 to 40 s")
     max_steps = config.training.max_steps

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from phiray.config.load import config_from_file
 from phiray.config.stages import ScratchConfig
 from phiray.config.training import ClusterConfig
 from phiray.data.annotations import Excluded
@@ -15,11 +16,19 @@ from phiray.jobs.run_folder import (
     package_versions,
     run_folder,
     source_commit,
+    update_settings,
     write_excluded,
     write_manifest,
 )
 from phiray.stages.parts import PreparedData
-from tests.stage_builders import MOE, align_config, phi_config, scratch_config, training
+from tests.stage_builders import (
+    MOE,
+    align_config,
+    instruct_config,
+    phi_config,
+    scratch_config,
+    training,
+)
 
 ROWS = PreparedData("f7", {"rows": 7})
 
@@ -106,7 +115,7 @@ def test_resume_lists_every_setting_that_differs(config: ScratchConfig) -> None:
         check_run_folder(other, resume=True)
     assert "data.sequence_length was 32, now 16" in caught.value.message
     assert "training.max_steps was 3, now 5" in caught.value.message
-    assert caught.value.message.count(" was ") == 4  # checkpoint_every_steps too, and the sentence
+    assert caught.value.message.count(" was ") == 3  # and the sentence
     assert caught.value.exit_code == ExitCode.BAD_CONFIG
 
 
@@ -131,12 +140,52 @@ def test_resume_may_change_the_cluster(config: ScratchConfig) -> None:
     assert check_run_folder(other, resume=True) == folder
 
 
-def test_resume_may_change_how_images_are_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data": {"readers": 4, "decode": "tasks", "max_bad_fraction": 0.5}},
+        {"data": {"root": "elsewhere"}},
+        {"training": {"gradient_accumulation_steps": 2, "checkpoint_every_steps": 7}},
+        {"training": {"keep_checkpoints": 9, "log_row_ids": True}},
+        {"language_model": "elsewhere", "vision": {"weights": "elsewhere"}},
+    ],
+)
+def test_resume_may_change_what_changes_nothing_that_is_learnt(
+    tmp_path: Path, change: dict[str, dict[str, object] | str]
+) -> None:
     config = align_config(tmp_path, tmp_path, clip=tmp_path, language_model=tmp_path)
     create_run_folder(config)
-    data = config.data.model_copy(update={"readers": 4, "decode": "tasks"})
-    other = config.model_copy(update={"data": data})
-    assert check_run_folder(other, resume=True) == run_folder(config)
+    other = config.model_copy(
+        update={
+            key: value if isinstance(value, str) else getattr(config, key).model_copy(update=value)
+            for key, value in change.items()
+        }
+    )
+    folder = check_run_folder(other, resume=True)
+    update_settings(other)
+    assert config_from_file(folder / "config.yaml") == other
+
+
+def test_settings_that_stayed_are_not_written_again(config: ScratchConfig) -> None:
+    stored = start(config) / "config.yaml"
+    before = stored.stat()
+    update_settings(config)
+    assert stored.stat() == before
+
+
+def test_resume_follows_a_run_that_was_moved(config: ScratchConfig, tmp_path: Path) -> None:
+    start(config).parent.rename(tmp_path / "moved")
+    run = config.run.model_copy(update={"output_dir": str(tmp_path / "moved")})
+    data = config.data.model_copy(update={"prepared": "elsewhere"})
+    moved = config.model_copy(update={"run": run, "data": data})
+    assert check_run_folder(moved, resume=True) == tmp_path / "moved" / "scratch"
+
+
+def test_resume_of_instruct_follows_a_checkpoint_that_was_moved(tmp_path: Path) -> None:
+    config = instruct_config(tmp_path, tmp_path, checkpoint=tmp_path / "a")
+    create_run_folder(config)
+    moved = config.model_copy(update={"checkpoint": str(tmp_path / "b")})
+    assert check_run_folder(moved, resume=True) == run_folder(config)
 
 
 def test_manifest_says_what_the_run_is_made_of(tmp_path: Path) -> None:
@@ -163,6 +212,8 @@ def test_manifest_of_a_resumed_run_refuses_other_models(tmp_path: Path) -> None:
     write_manifest(tmp_path, data=ROWS, models={"checkpoint": "a1"}, seed=3)
     with pytest.raises(CheckpointError, match=r"checkpoint of .* changed since it was started"):
         write_manifest(tmp_path, data=ROWS, models={"checkpoint": "b2"}, seed=3)
+    with pytest.raises(CheckpointError, match=r"checkpoint of .* changed since it was started"):
+        write_manifest(tmp_path, data=ROWS, models={}, seed=3)
 
 
 def test_excluded_records_are_listed_once_for_a_run(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from ray.exceptions import ActorDiedError
 from ray.train.torch import TorchConfig
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
+from phiray.config.load import config_from_file
 from phiray.config.stages import AnyStageConfig, RunConfig
 from phiray.config.training import ClusterConfig, ScheduledSamplingMethod
 from phiray.data.annotations import Excluded
@@ -244,6 +246,25 @@ def test_what_became_no_row_is_told_once_by_reason_with_the_file_that_lists_it(
     assert len(file.read_text().splitlines()) == 3
 
 
+def test_resumed_run_follows_its_data_and_its_settings_say_so(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = scratch_config(world, tmp_path / "runs")
+    _notes_until_ctrl_c(config, monkeypatch)
+    shutil.copytree(world, tmp_path / "moved")
+    data = config.data.model_copy(update={"root": str(tmp_path / "moved"), "prepared": "anew"})
+    moved = config.model_copy(update={"data": data.model_copy(update={"max_bad_fraction": 0.5})})
+    notes = _notes_until_ctrl_c(moved, monkeypatch, resume=True)
+    assert any("starting" in note for note in notes)
+    assert config_from_file(run_folder(config) / "config.yaml") == moved
+    book = next((tmp_path / "moved" / "gutenberg" / "books").iterdir())
+    book.write_text(book.read_text() + "More.")
+    stored = (run_folder(config) / "config.yaml").read_text()
+    with pytest.raises(DataError, match="changed since it was started"):
+        train_stage(moved, resume=True, display=SilentDisplay())
+    assert (run_folder(config) / "config.yaml").read_text() == stored
+
+
 def test_workers_wait_for_a_large_checkpoint_on_a_slow_disk(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,7 +291,9 @@ def test_run_with_scheduled_sampling_begins_with_its_schedule(
     assert not any("gold" in note for note in _notes_until_ctrl_c(plain, monkeypatch))
 
 
-def _notes_until_ctrl_c(config: AnyStageConfig, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def _notes_until_ctrl_c(
+    config: AnyStageConfig, monkeypatch: pytest.MonkeyPatch, *, resume: bool = False
+) -> list[str]:
     """Start a run that is stopped before its first step; return what a person was told."""
     display = SilentDisplay()
     notes: list[str] = []
@@ -278,5 +301,5 @@ def _notes_until_ctrl_c(config: AnyStageConfig, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(job, "TorchTrainer", StoppedTrainer)
     monkeypatch.setattr(job, "ray_session", lambda **_: nullcontext())
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
-        train_stage(config, resume=False, display=display)
+        train_stage(config, resume=resume, display=display)
     return notes

@@ -96,6 +96,41 @@ def test_worker_goes_on_from_the_newest_checkpoint_bit_for_bit(
     assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
 
 
+def test_worker_goes_on_with_other_settings_that_change_nothing_learnt(
+    world: Path, tmp_path: Path, session: Session
+) -> None:
+    each_two = training(5).model_copy(update={"checkpoint_every_steps": 2})
+    whole = scratch_config(world, tmp_path, name="whole").model_copy(update={"training": each_two})
+    train_worker(payload(whole))
+    session.stop_after = len(session.reports) + 1
+    cut = scratch_config(world, tmp_path, name="cut").model_copy(update={"training": each_two})
+    with pytest.raises(KeyboardInterrupt, match="killed"):
+        train_worker(payload(cut))
+    session.stop_after = None
+    other = {
+        "gradient_accumulation_steps": 2,
+        "checkpoint_every_steps": 1,
+        "keep_checkpoints": 1,
+        "log_row_ids": True,
+    }
+    changed = cut.model_copy(
+        update={
+            "training": each_two.model_copy(update=other),
+            "data": cut.data.model_copy(update={"max_bad_fraction": 1.0}),
+        }
+    )
+    assert "error" not in train_worker(payload(changed))
+    found, wanted = losses(run_folder(cut)), losses(run_folder(whole))
+    torch.testing.assert_close(
+        torch.tensor(found, dtype=torch.float64),
+        torch.tensor(wanted, dtype=torch.float64),
+        rtol=1e-5,
+        atol=0,
+    )
+    kept = [path.name for path in (run_folder(cut) / "checkpoints").iterdir()]
+    assert kept == ["step-00000005"]
+
+
 def test_worker_gives_a_users_mistake_back_as_a_value(tmp_path: Path, session: Session) -> None:
     config = scratch_config(tmp_path / "nowhere", tmp_path)
     answer = train_worker(payload(config))

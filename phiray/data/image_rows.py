@@ -5,6 +5,7 @@ Limits: rows are tokenised and images read when asked for, so a process holds te
 """
 
 import hashlib
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -23,7 +24,7 @@ from phiray.data.rows import FILLER, Row, bad_row, table_from_rows
 from phiray.data.split import image_key, is_heldout
 from phiray.errors import DataError
 from phiray.images.paths import MAX_BYTES, ImageFolder
-from phiray.text.prompts import TokenRow, caption_row, conversation_row
+from phiray.text.prompts import TokenRow, Turn, caption_row, conversation_row
 from phiray.text.tokenizer import Tokenizer
 from phiray.types import FILLER_ROW, Progress
 
@@ -98,11 +99,18 @@ class CaptionRows:
         """Read rows by position, as ROW_SCHEMA."""
         return read_rows(row_ids, self._read_row)
 
-    def _read_row(self, row_id: int) -> Row:
+    def needed_length(self, row_id: int) -> int:
+        """Return the tokens of a row, whether they fit or not."""
+        return len(self._token_row(row_id).input_ids)
+
+    def _token_row(self, row_id: int) -> TokenRow:
         image_index, caption_index = self._rows[row_id]
-        image = self.examples[image_index]
-        caption = image.captions[caption_index]
-        row = caption_row(self.tokenizer, caption, num_patches=self._num_patches)
+        caption = self.examples[image_index].captions[caption_index]
+        return caption_row(self.tokenizer, caption, num_patches=self._num_patches)
+
+    def _read_row(self, row_id: int) -> Row:
+        image = self.examples[self._rows[row_id][0]]
+        row = self._token_row(row_id)
         if len(row.input_ids) > self._max_length:
             detail = f"image {image.image_id}: {len(row.input_ids)} tokens, over {self._max_length}"
             return bad_row(row_id, reason="too long", detail=detail)
@@ -153,16 +161,24 @@ class ConversationRows:
         """Read rows by position, as ROW_SCHEMA."""
         return read_rows(row_ids, self._read_row)
 
+    def needed_length(self, row_id: int) -> int:
+        """Return the tokens of the first turn, without which there is no row."""
+        first = self.examples[row_id].turns[:1]
+        return len(self._token_row(first, max_length=sys.maxsize).input_ids)
+
+    def _token_row(self, turns: Sequence[Turn], *, max_length: int) -> TokenRow:
+        return conversation_row(
+            self.tokenizer,
+            turns,
+            num_patches=self._num_patches,
+            max_length=max_length,
+            system=self._system,
+        )
+
     def _read_row(self, row_id: int) -> Row:
         example = self.examples[row_id]
         try:
-            row = conversation_row(
-                self.tokenizer,
-                example.turns,
-                num_patches=self._num_patches,
-                max_length=self._max_length,
-                system=self._system,
-            )
+            row = self._token_row(example.turns, max_length=self._max_length)
         except DataError as error:
             detail = f"image {example.image_id}: {error.message}"
             return bad_row(row_id, reason="too long", detail=detail)

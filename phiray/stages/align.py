@@ -7,6 +7,7 @@ Limits: one image per row; the caption follows the image without a prompt.
 from phiray.config.model import ModelDescription
 from phiray.config.stages import AlignConfig
 from phiray.data.image_rows import CaptionRows
+from phiray.data.length_sample import check_lengths
 from phiray.data.picture_sample import check_pictures
 from phiray.models.clip import ClipTower
 from phiray.models.freezing import freeze_for_stage
@@ -32,6 +33,13 @@ def prepare(config: AlignConfig, *, progress: Progress | None = None) -> Prepare
     rows = _rows(config, progress=progress)
     paths = [image.path for image in rows.examples]
     check_pictures(paths, max_bad_fraction=config.data.max_bad_fraction)
+    check_lengths(
+        rows.needed_length,
+        num_rows=rows.num_rows,
+        max_length=config.data.max_length,
+        max_bad_fraction=config.data.max_bad_fraction,
+        progress=progress,
+    )
     return PreparedData(rows.fingerprint, rows.counts, tuple(rows.excluded))
 
 

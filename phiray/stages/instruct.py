@@ -7,6 +7,7 @@ Limits: full fine-tuning; no LoRA yet.
 from phiray.config.model import VisionConfig
 from phiray.config.stages import InstructConfig, image_length_fault
 from phiray.data.image_rows import ConversationRows
+from phiray.data.length_sample import check_lengths
 from phiray.data.picture_sample import check_pictures
 from phiray.errors import ConfigError
 from phiray.models.freezing import freeze_for_stage
@@ -41,6 +42,13 @@ def prepare(config: InstructConfig, *, progress: Progress | None = None) -> Prep
     rows = _rows(config, outline.description.vision, progress=progress)
     paths = list(dict.fromkeys(row.path for row in rows.examples))
     check_pictures(paths, max_bad_fraction=config.data.max_bad_fraction)
+    check_lengths(
+        rows.needed_length,
+        num_rows=rows.num_rows,
+        max_length=config.data.max_length,
+        max_bad_fraction=config.data.max_bad_fraction,
+        progress=progress,
+    )
     return PreparedData(rows.fingerprint, rows.counts, tuple(rows.excluded))
 
 

@@ -1,6 +1,7 @@
 """List the rows that could not be used, once each, and stop a run that has too many.
 
-Limits: a row counts once it is met in training; `phiray data check` looks at all rows beforehand.
+Limits: a row counts once it is met in training. Before, `phiray data check` looks at all images,
+but at no lengths; the start of a run looks at a sample of both.
 """
 
 import json

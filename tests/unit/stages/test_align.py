@@ -143,3 +143,16 @@ def test_prepare_lists_the_records_that_became_no_row(
     prepared = prepare(config.model_copy(update={"data": data}))
     assert prepared.excluded == (Excluded("missing image", "captions.json: 000000999999.jpg"),)
     assert prepared.counts["left out: missing image"] == 1
+
+
+def test_prepare_refuses_a_length_that_most_captions_do_not_fit(
+    world: Path, tmp_path: Path, clip: Path, scratch: Trained
+) -> None:
+    config = align_config(world, tmp_path, clip=clip, language_model=scratch.run_dir)
+    data = config.data.model_copy(update={"max_length": config.vision.num_patches + 3})
+    match = r"data\.max_length is 7, but .*--set data\.max_length=(\d+) holds all"
+    with pytest.raises(DataError, match=match) as caught:
+        prepare(config.model_copy(update={"data": data}))
+    enough = int(caught.value.message.split("max_length=")[1].split()[0])
+    fits = data.model_copy(update={"max_length": enough})
+    assert prepare(config.model_copy(update={"data": fits})).counts["rows"] > 0

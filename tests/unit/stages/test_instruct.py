@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from phiray.errors import CheckpointError, ConfigError, ExitCode
+from phiray.errors import CheckpointError, ConfigError, DataError, ExitCode
 from phiray.models.freezing import trainable_names
 from phiray.stages.instruct import prepare
 from tests.stage_builders import Trained, changed_names, instruct_config
@@ -79,3 +79,15 @@ def test_rows_that_an_image_alone_overfills_are_refused(
     match = r"data\.max_length is 4, but an image alone takes 4 positions \(checkpoint .*align"
     with pytest.raises(ConfigError, match=match):
         prepare(config.model_copy(update={"data": data}))
+
+
+def test_length_that_the_first_turns_do_not_fit_is_refused(
+    world: Path, tmp_path: Path, align: Trained
+) -> None:
+    config = instruct_config(world, tmp_path, checkpoint=align.run_dir)
+    data = config.data.model_copy(update={"max_length": 9})
+    with pytest.raises(DataError, match=r"data\.max_length is 9, but .*\(100%\)") as caught:
+        prepare(config.model_copy(update={"data": data}))
+    enough = int(caught.value.message.split("max_length=")[1].split()[0])
+    fits = data.model_copy(update={"max_length": enough})
+    assert prepare(config.model_copy(update={"data": fits})).counts["rows"] > 0

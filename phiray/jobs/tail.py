@@ -54,14 +54,13 @@ class _Tail:
 def shown_steps(run_dir: Path, *, display: Display, max_steps: int) -> Iterator[None]:
     """Show the run's steps for as long as the block runs."""
     metrics, events = _Tail(run_dir / METRICS_NAME), _Tail(run_dir / EVENTS_NAME)
-    done, starts = threading.Event(), 0
+    done, starts = threading.Event(), _Starts(run_dir.name)
 
     def show() -> None:
-        nonlocal starts
         for event in events.new_records():
-            starts += event["event"] in ("start", "resume")
-            if starts > 1 and event["event"] != "end":
-                display.note(_describe_restart(run_dir.name, event))
+            note = starts.describe(event)
+            if note is not None:
+                display.note(note)
         for record in metrics.new_records():
             display.step(run_dir.name, record, max_steps)
 
@@ -79,9 +78,31 @@ def shown_steps(run_dir: Path, *, display: Display, max_steps: int) -> Iterator[
         show()
 
 
-# Any: JSON of events.jsonl.
-def _describe_restart(run: str, event: dict[str, Any]) -> str:
-    return (
-        f"{run}: a worker was lost; going on from step {event['step']}, with "
-        f"{event['replayed_steps']} steps to do again (attempt {event['attempt']})"
-    )
+class _Starts:
+    """Says of each event what a person should know."""
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+        self._count = 0
+
+    # Any: JSON of events.jsonl.
+    def describe(self, event: dict[str, Any]) -> str | None:
+        """Return the line to show; none for an event that is as expected."""
+        match event["event"]:
+            case "set aside":
+                names = ", ".join(event["names"])
+                return f"{self._run}: broken checkpoints were set aside: {names}"
+            case "start" | "resume":
+                self._count += 1
+                return self._describe_start(event)
+        return None
+
+    # Any: JSON of events.jsonl.
+    def _describe_start(self, event: dict[str, Any]) -> str | None:
+        step, replayed, attempt = event["step"], event["replayed_steps"], event["attempt"]
+        if attempt == 1:
+            return None
+        where = f"from step {step}, with {replayed} steps to do again (attempt {attempt})"
+        if self._count == 1:
+            return f"{self._run}: goes on {where}"
+        return f"{self._run}: a worker was lost; going on {where}"

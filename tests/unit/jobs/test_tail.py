@@ -4,7 +4,7 @@ from pathlib import Path
 
 from phiray.checkpoints.files import write_text
 from phiray.jobs.tail import shown_steps
-from phiray.training.metrics_log import METRICS_NAME, Record
+from phiray.training.metrics_log import METRICS_NAME, Record, log_event
 
 
 class Recorder:
@@ -12,12 +12,13 @@ class Recorder:
 
     def __init__(self) -> None:
         self.steps: list[tuple[str, int, int]] = []
+        self.notes: list[str] = []
 
     def progress(self, description: str, done: int, total: int) -> None:
         raise AssertionError(description)
 
     def note(self, text: str) -> None:
-        raise AssertionError(text)
+        self.notes.append(text)
 
     def step(self, run: str, record: Record, max_steps: int) -> None:
         self.steps.append((run, int(str(record["step"])), max_steps))
@@ -86,3 +87,26 @@ def test_replayed_steps_are_shown_again_even_if_they_outgrow_the_old_file(tmp_pa
         replayed = "".join(line(step, step_seconds=0.123456789) for step in (2, 3, 4))
         write_text(file, line(1) + replayed)
     assert recorder.numbers == [1, 2, 3, 2, 3, 4]
+
+
+def test_first_start_of_a_run_is_no_news(tmp_path: Path) -> None:
+    recorder = Recorder()
+    with shown_steps(tmp_path, display=recorder, max_steps=9):
+        log_event(tmp_path, "start", attempt=1, step=0, replayed_steps=0)
+        log_event(tmp_path, "end", attempt=1, step=9)
+    assert recorder.notes == []
+
+
+def test_resumed_run_says_from_where_and_which_checkpoints_were_broken(tmp_path: Path) -> None:
+    log_event(tmp_path, "start", attempt=1, step=0, replayed_steps=0)
+    recorder = Recorder()
+    with shown_steps(tmp_path, display=recorder, max_steps=9):
+        log_event(tmp_path, "set aside", attempt=2, names=["broken-step-00000006"])
+        log_event(tmp_path, "resume", attempt=2, step=4, replayed_steps=3)
+        log_event(tmp_path, "resume", attempt=3, step=6, replayed_steps=0)
+    run = tmp_path.name
+    assert recorder.notes == [
+        f"{run}: broken checkpoints were set aside: broken-step-00000006",
+        f"{run}: goes on from step 4, with 3 steps to do again (attempt 2)",
+        f"{run}: a worker was lost; going on from step 6, with 0 steps to do again (attempt 3)",
+    ]

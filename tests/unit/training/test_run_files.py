@@ -1,6 +1,11 @@
+import json
 from pathlib import Path
 
+import pytest
+
+from phiray.errors import CheckpointError, ExitCode
 from phiray.training.collective import Collective
+from phiray.training.metrics_log import EVENTS_NAME
 from phiray.training.run_files import open_run, resume, write_checkpoint
 from tests.unit.training.four_processes import fresh_state, weigh
 from tests.unit.training.training_builders import train
@@ -27,6 +32,21 @@ def test_resume_takes_the_newest_whole_checkpoint(tmp_path: Path) -> None:
     files = open_run(tmp_path, {}, collective=Collective())
     resume(state, files, collective=Collective())
     assert state.step == 4
+    event = json.loads((tmp_path / EVENTS_NAME).read_text().splitlines()[-1])
+    assert (event["event"], event["names"]) == ("set aside", ["broken-step-00000006"])
+
+
+def test_resume_refuses_to_begin_again_where_all_checkpoints_are_broken(tmp_path: Path) -> None:
+    train(tmp_path)
+    for folder in (tmp_path / "checkpoints").iterdir():
+        (folder / "model.safetensors").write_bytes(b"x")
+    names = "broken-step-00000004, broken-step-00000006"
+    for _ in range(2):  # those that an earlier start set aside count as well
+        state = fresh_state(Collective())
+        files = open_run(tmp_path, {}, collective=Collective())
+        with pytest.raises(CheckpointError, match=f"All checkpoints of .*: {names}") as caught:
+            resume(state, files, collective=Collective())
+        assert caught.value.exit_code == ExitCode.BAD_DATA
 
 
 def test_write_checkpoint_keeps_the_newest(tmp_path: Path) -> None:

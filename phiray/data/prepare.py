@@ -6,6 +6,7 @@ two); inputs are hashed at each start, about 1 GB/s.
 """
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from phiray.config.data import TextDataConfig
-from phiray.data.atomic import whole_folder
+from phiray.data.atomic import error_from_write, whole_folder
 from phiray.data.documents import (
     DocumentIndex,
     DocumentRef,
@@ -80,12 +81,24 @@ def prepare_text(config: TextDataConfig, *, progress: Progress | None = None) ->
     if found is not None:
         return found
     if was_there:  # and refused; what another worker finishes from here on must stay
-        shutil.rmtree(folder, ignore_errors=True)
+        _clear(folder)
     index = index_documents(config.source, root, split=config.split, progress=progress)
     _check_index(index, config=config)
     with whole_folder(folder, setting="data.prepared") as partial:
         manifest = _write(partial, plan=plan, index=index, job=job)
     return PreparedText(folder, manifest)
+
+
+def _clear(folder: Path) -> None:
+    """Move a damaged folder out of the way at once, then delete what can be deleted of it."""
+    aside = folder.with_name(f".broken-{folder.name}-{os.getpid()}")
+    try:
+        folder.rename(aside)
+    except FileNotFoundError:
+        return  # another worker was faster
+    except OSError as error:
+        raise error_from_write(folder, error, setting="data.prepared") from error
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def plan_text(config: TextDataConfig, *, progress: Progress | None = None) -> DataManifest:

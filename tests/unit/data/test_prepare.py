@@ -1,6 +1,8 @@
 """Tokenised rows: token for token the whole documents of the training part."""
 
+import errno
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -137,6 +139,32 @@ def test_damaged_folder_is_made_again(root: Path) -> None:
     (first.folder / TOKENS_FILE).write_bytes(good[:-2])
     assert prepare_text(_config(root)) == first
     assert (first.folder / TOKENS_FILE).read_bytes() == good
+
+
+def test_damaged_folder_that_cannot_be_deleted_is_not_read(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = prepare_text(_config(root))
+    good = (first.folder / TOKENS_FILE).read_bytes()
+    (first.folder / TOKENS_FILE).write_bytes(good[:-2])
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
+    assert prepare_text(_config(root)) == first
+    assert (first.folder / TOKENS_FILE).read_bytes() == good
+
+
+def test_damaged_folder_that_cannot_be_moved_away_is_refused(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = prepare_text(_config(root)).folder
+    (folder / TOKENS_FILE).write_bytes(b"")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "why")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(DataError, match=f"{folder.name} cannot be written: why") as caught:
+        prepare_text(_config(root))
+    assert caught.value.exit_code == ExitCode.PERMISSION
 
 
 def test_folder_that_another_worker_finished_meanwhile_stays(root: Path) -> None:

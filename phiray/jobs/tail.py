@@ -84,6 +84,8 @@ class _Starts:
     def __init__(self, run: str) -> None:
         self._run = run
         self._count = 0
+        self._stop: str | None = None
+        """What a worker last met, and told of itself; none for one that was killed."""
 
     # Any: JSON of events.jsonl.
     def describe(self, event: dict[str, Any]) -> str | None:
@@ -92,6 +94,8 @@ class _Starts:
             case "set aside":
                 names = ", ".join(event["names"])
                 return f"{self._run}: broken checkpoints were set aside: {names}"
+            case "stopped":
+                self._stop = self._stop or event["error"]  # the others then miss the first
             case "start" | "resume":
                 self._count += 1
                 return self._describe_start(event)
@@ -100,9 +104,11 @@ class _Starts:
     # Any: JSON of events.jsonl.
     def _describe_start(self, event: dict[str, Any]) -> str | None:
         step, replayed, attempt = event["step"], event["replayed_steps"], event["attempt"]
+        stop, self._stop = self._stop, None
         if attempt == 1:
             return None
         where = f"from step {step}, with {replayed} steps to do again (attempt {attempt})"
         if self._count == 1:
             return f"{self._run}: goes on {where}"
-        return f"{self._run}: a worker was lost; going on {where}"
+        why = f"a worker stopped ({stop})" if stop else "a worker was lost"
+        return f"{self._run}: {why}; going on {where}"

@@ -194,8 +194,9 @@ def _fit(config: AnyStageConfig, run_dir: Path) -> TrainedRun:
         with kept_handler(signal.SIGINT):  # Ray's would outlive `fit`, and swallow every Ctrl-C
             outcome = trainer.fit().return_value
     except TrainingFailedError as error:
-        fault = read_fault(payload)
-        raise (_failure(error, run_dir) if fault is None else _met_fault(run_dir, fault)) from error
+        outcome = read_fault(payload)
+        if outcome is None:
+            raise _failure(error, run_dir) from error
     except SystemExit as stop:
         # `fit` takes Ctrl-C for itself, ends its workers, and then the process, with 0 or 1.
         raise KeyboardInterrupt from stop

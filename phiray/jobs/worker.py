@@ -9,6 +9,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from phiray.config.data import ImageDataConfig
 from phiray.config.stages import STAGE_ADAPTER, AnyStageConfig
 from phiray.data.order import OrderSettings, rank_positions
 from phiray.data.pipeline import resolve_decode, stream_steps
-from phiray.errors import PhirayError, payload_from_error
+from phiray.errors import ClusterError, ExitCode, PhirayError, payload_from_error
 from phiray.jobs.faults import read_fault, write_fault
 from phiray.jobs.payload import TrainedRun, WorkerPayload
 from phiray.runtime import quiet_ray
@@ -30,12 +31,16 @@ from phiray.stages.parts import StageParts, checkpoint_texts
 from phiray.stages.registry import stage_module
 from phiray.training.collective import Collective, current_collective
 from phiray.training.loop import LoopSettings, run_loop
-from phiray.training.metrics_log import Metrics
+from phiray.training.metrics_log import Metrics, log_event
 from phiray.training.run_files import open_run, resume
 from phiray.training.state import build_state
 
 _MAY_PASS = (RuntimeError, OSError, MemoryError)
 """What a lost peer, device or disk raises: Ray starts the workers again, from the checkpoint."""
+
+_LOST_PEER = ("Connection closed by peer", "Connection reset by peer")
+"""How gloo words that another worker is gone; that is what this one met, and no cause."""
+_SUMMARY_LENGTH = 200
 
 
 def num_readers(config: AnyStageConfig) -> int:
@@ -48,26 +53,56 @@ def train_worker(payload: WorkerPayload) -> dict[str, object]:
 
     A user's mistake comes back as a value: every rank has it at the same step, and Ray would
     otherwise start the run again, only to fail in the same way. For the same reason a fault of
-    phiray's is written down, and handed over by the workers that Ray starts in place of these.
+    phiray's, and a GPU that is too small, are written down, and handed over by the workers that
+    Ray starts in place of these: one rank alone may meet them, and only its end stops the others.
     """
     fault = read_fault(payload)
     if fault is not None:
-        return {"fault": fault}
+        return fault
     try:
         return {"run": asdict(_train(payload))}
     except PhirayError as error:
         return {"error": payload_from_error(error)}
-    except _MAY_PASS:
+    except torch.OutOfMemoryError as error:
+        write_fault(payload, {"error": payload_from_error(_short_memory(payload, error))})
+        raise
+    except _MAY_PASS as error:
+        _log_stop(payload, error)
         raise
     except Exception:
-        write_fault(payload, traceback.format_exc())
+        write_fault(payload, {"fault": traceback.format_exc()})
         raise
+
+
+def _short_memory(payload: WorkerPayload, error: Exception) -> ClusterError:
+    training = _config(payload).training
+    accumulation = training.gradient_accumulation_steps
+    return ClusterError(
+        f"A worker's GPU has too little memory: {_summary(error)}. One micro-batch must fit. "
+        "Start again with --resume and smaller ones: --set training.gradient_accumulation_steps="
+        f"{min(2 * accumulation, training.global_batch_size)} (now {accumulation}).",
+        exit_code=ExitCode.RESUMABLE,
+    )
+
+
+def _log_stop(payload: WorkerPayload, error: Exception) -> None:
+    """Let the person who waits see why the workers start anew, unless a peer was lost."""
+    if isinstance(error, torch.distributed.DistError) or any(m in str(error) for m in _LOST_PEER):
+        return
+    with suppress(PhirayError):  # a full disk, say, must not hide the error itself
+        log_event(Path(payload["run_dir"]), "stopped", error=_summary(error))
+
+
+def _summary(error: Exception) -> str:
+    """Return kind and first line of an error, as a traceback ends with them."""
+    lines = "".join(traceback.format_exception_only(error)).strip().splitlines()
+    return lines[0][:_SUMMARY_LENGTH].rstrip(".:")
 
 
 def _train(payload: WorkerPayload) -> TrainedRun:
     quiet_ray()
     torch.set_num_threads(payload["threads"])
-    config = STAGE_ADAPTER.validate_python(payload["config"])
+    config = _config(payload)
     collective = current_collective()
     device = ray.train.torch.get_device()
     parts = stage_module(config.stage).build(config)
@@ -95,6 +130,10 @@ def _train(payload: WorkerPayload) -> TrainedRun:
         on_checkpoint=_report,
     )
     return TrainedRun(steps=result.step, loop_seconds=time.monotonic() - start)
+
+
+def _config(payload: WorkerPayload) -> AnyStageConfig:
+    return STAGE_ADAPTER.validate_python(payload["config"])
 
 
 def _steps(

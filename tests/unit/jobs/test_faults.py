@@ -10,6 +10,6 @@ def payload(run_dir: Path, start: str) -> WorkerPayload:
 
 def test_fault_is_known_to_its_own_start_only(tmp_path: Path) -> None:
     assert read_fault(payload(tmp_path, "first")) is None
-    write_fault(payload(tmp_path, "first"), "Traceback: so it was")
-    assert read_fault(payload(tmp_path, "first")) == "Traceback: so it was"
+    write_fault(payload(tmp_path, "first"), {"fault": "so it was"})
+    assert read_fault(payload(tmp_path, "first")) == {"fault": "so it was"}
     assert read_fault(payload(tmp_path, "second")) is None

@@ -110,3 +110,19 @@ def test_resumed_run_says_from_where_and_which_checkpoints_were_broken(tmp_path:
         f"{run}: goes on from step 4, with 3 steps to do again (attempt 2)",
         f"{run}: a worker was lost; going on from step 6, with 0 steps to do again (attempt 3)",
     ]
+
+
+def test_restart_says_what_the_first_worker_met(tmp_path: Path) -> None:
+    recorder = Recorder()
+    with shown_steps(tmp_path, display=recorder, max_steps=9):
+        log_event(tmp_path, "start", attempt=1, step=0, replayed_steps=0)
+        log_event(tmp_path, "stopped", error="RuntimeError: 3 is not 4")
+        log_event(tmp_path, "stopped", error="RuntimeError: Connection closed by peer")
+        log_event(tmp_path, "start", attempt=2, step=0, replayed_steps=1)
+        log_event(tmp_path, "start", attempt=3, step=0, replayed_steps=2)
+    going_on = "going on from step 0, with"
+    assert recorder.notes == [
+        f"{tmp_path.name}: a worker stopped (RuntimeError: 3 is not 4); "
+        f"{going_on} 1 steps to do again (attempt 2)",
+        f"{tmp_path.name}: a worker was lost; {going_on} 2 steps to do again (attempt 3)",
+    ]

@@ -9,13 +9,13 @@ import torch
 
 from phiray.batch import StepInput
 from phiray.config.stages import AnyStageConfig
-from phiray.errors import ExitCode
+from phiray.errors import ExitCode, error_from_payload
 from phiray.jobs import worker
 from phiray.jobs.payload import WorkerPayload
 from phiray.jobs.run_folder import run_folder
 from phiray.jobs.worker import num_readers, train_worker
 from phiray.stages.restore import load_model
-from phiray.training.metrics_log import read_metrics
+from phiray.training.metrics_log import EVENTS_NAME, read_metrics
 from tests.stage_builders import instruct_config, scratch_config, training
 from tests.step_reader import read_steps
 
@@ -166,19 +166,51 @@ def test_fault_is_met_once_and_handed_over_by_the_next_workers(
     assert "fault" not in train_worker(again)
 
 
-def test_lost_peer_is_no_fault(
+@pytest.mark.parametrize(
+    ("text", "is_told"),
+    [("[pair.cc:561] Connection closed by peer [127.0.0.1]", False), ("3 is not 4\nC++", True)],
+)
+def test_what_may_pass_is_no_fault_and_is_told_unless_a_peer_was_lost(
+    world: Path,
+    tmp_path: Path,
+    session: Session,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    text: str,
+    is_told: bool,
+) -> None:
+    config = scratch_config(world, tmp_path)
+    run_folder(config).mkdir(parents=True)
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise RuntimeError(text)
+
+    monkeypatch.setattr(worker, "stream_steps", fail)
+    with pytest.raises(RuntimeError, match=r"closed by peer|3 is not 4"):
+        train_worker(payload(config))
+    assert not (run_folder(config) / "fault.json").exists()
+    file = run_folder(config) / EVENTS_NAME
+    lines = file.read_text().splitlines() if file.exists() else []
+    told = [json.loads(line)["error"] for line in lines]
+    assert told == (["RuntimeError: 3 is not 4"] if is_told else [])
+
+
+def test_short_memory_of_a_gpu_is_met_once_and_says_what_to_set(
     world: Path, tmp_path: Path, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = scratch_config(world, tmp_path)
     run_folder(config).mkdir(parents=True)
 
-    def lose_peer(*arguments: object, **options: object) -> None:
-        raise RuntimeError("Connection closed by peer")
+    def exhaust(*arguments: object, **options: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore.")
 
-    monkeypatch.setattr(worker, "stream_steps", lose_peer)
-    with pytest.raises(RuntimeError, match="closed by peer"):
-        train_worker(payload(config))
-    assert not (run_folder(config) / "fault.json").exists()
+    monkeypatch.setattr(worker, "stream_steps", exhaust)
+    with pytest.raises(torch.OutOfMemoryError, match="out of memory"):
+        train_worker(payload(config))  # it ends, so that its peers do not wait
+    error = error_from_payload(train_worker(payload(config))["error"])  # type: ignore[arg-type]
+    assert error.exit_code == ExitCode.RESUMABLE
+    assert "Tried to allocate 2 GiB. One micro-batch must fit." in error.message
+    assert "--set training.gradient_accumulation_steps=2 (now 1)" in error.message
 
 
 def test_readers_are_those_of_the_settings(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ from phiray.runtime import CHECKPOINT_PATIENCE_SECONDS, kept_handler, num_cores,
 from phiray.stages.parts import PreparedData
 from phiray.stages.pinned import identify_models, pin_models
 from phiray.training.metrics_log import read_metrics
+from phiray.training.quarantine import QUARANTINE_NAME, read_quarantine
 from phiray.training.scheduled_sampling import describe_schedule
 
 RESULT_FILE = "result.json"
@@ -61,6 +62,8 @@ class RunSummary:
     """Mean over the last tenth of the steps."""
     measured: dict[str, float]
     """What may differ between two runs of the same settings."""
+    bad_rows: int = 0
+    """Rows that failed when they were read; `quarantine.jsonl` lists them."""
 
 
 def train_stage(config: AnyStageConfig, *, resume: bool, display: Display) -> RunSummary:
@@ -107,6 +110,7 @@ def train_stage(config: AnyStageConfig, *, resume: bool, display: Display) -> Ru
             raise
     summary = _summarise(config, run_dir, trained)
     write_json(run_dir / RESULT_FILE, asdict(summary))  # at once: it says that the run is complete
+    _tell_bad_rows(run_dir, display=display)
     return summary
 
 
@@ -157,6 +161,16 @@ def _tell_excluded(run_dir: Path, data: PreparedData, *, display: Display) -> No
     path = write_excluded(run_dir, data.excluded)
     counts = say_counts(Counter(item.reason for item in data.excluded))
     display.note(f"{run_dir.name}: {len(data.excluded)} records left out ({counts}): {path}")
+
+
+def _tell_bad_rows(run_dir: Path, *, display: Display) -> None:
+    """Say how many rows failed when they were read and why, and where all of them are listed."""
+    reasons = read_quarantine(run_dir)
+    if reasons:
+        display.note(
+            f"{run_dir.name}: {len(reasons)} rows could not be read "
+            f"({say_counts(Counter(reasons.values()))}): {run_dir / QUARANTINE_NAME}"
+        )
 
 
 def _fit(config: AnyStageConfig, run_dir: Path) -> TrainedRun:
@@ -218,6 +232,7 @@ def _summarise(config: AnyStageConfig, run_dir: Path, trained: TrainedRun) -> Ru
         label_tokens=sum(int(str(record["label_tokens"])) for record in records),
         loss_nats_per_token=sum(losses) / len(losses),
         measured={"loop_seconds": round(trained.loop_seconds, 1)},
+        bad_rows=len(read_quarantine(run_dir)),
     )
 
 

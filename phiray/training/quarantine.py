@@ -19,10 +19,16 @@ QUARANTINE_NAME = "quarantine.jsonl"
 def restore_quarantine(run_dir: Path, *, step: int) -> dict[int, str]:
     """Cut the list back to what was met up to a step; return the reason of each row id left."""
     path = run_dir / QUARANTINE_NAME
-    if not path.exists():
-        return {}
-    entries = [entry for entry in read_json_lines(path) if int(str(entry["step"])) <= step]
-    write_text(path, "".join(json.dumps(entry) + "\n" for entry in entries))
+    if path.exists():
+        entries = [entry for entry in read_json_lines(path) if int(str(entry["step"])) <= step]
+        write_text(path, "".join(json.dumps(entry) + "\n" for entry in entries))
+    return read_quarantine(run_dir)
+
+
+def read_quarantine(run_dir: Path) -> dict[int, str]:
+    """Return the reason of each row id in the list."""
+    path = run_dir / QUARANTINE_NAME
+    entries = read_json_lines(path) if path.exists() else []
     return {int(str(entry["row_id"])): str(entry["reason"]) for entry in entries}
 
 

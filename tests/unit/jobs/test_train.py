@@ -36,6 +36,8 @@ from phiray.jobs.train import (
 from phiray.runtime import num_cores
 from phiray.stages.parts import PreparedData
 from phiray.training.metrics_log import METRICS_NAME
+from phiray.training.quarantine import append_quarantine
+from phiray.types import BadRow
 from tests.stage_builders import align_config, scratch_config
 
 PHI_2_CHECKPOINT_BYTES = 12 * 2_780_000_000
@@ -244,6 +246,30 @@ def test_what_became_no_row_is_told_once_by_reason_with_the_file_that_lists_it(
     told = f"scratch: 3 records left out (2 missing image, 1 empty caption): {file}"
     assert [note for note in notes if "left out" in note] == [told]
     assert len(file.read_text().splitlines()) == 3
+
+
+def test_finished_run_tells_of_rows_that_failed(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = scratch_config(world, tmp_path)
+    file = run_folder(config) / "quarantine.jsonl"
+
+    def train(*_: object) -> TrainedRun:
+        record = {"step": 1, "train/loss_nats_per_token": 4.0, "label_tokens": 10}
+        (file.parent / METRICS_NAME).write_text(json.dumps(record) + "\n")
+        reasons = ("broken", "too long", "too long")
+        bad = [BadRow(row_id, reason, "why") for row_id, reason in enumerate(reasons)]
+        append_quarantine(file.parent, bad, step=1)
+        return TrainedRun(1, 1.0)
+
+    monkeypatch.setattr(job, "_fit", train)
+    monkeypatch.setattr(job, "ray_session", lambda **_: nullcontext())
+    notes: list[str] = []
+    display = SilentDisplay()
+    monkeypatch.setattr(display, "note", notes.append)
+    assert train_stage(config, resume=False, display=display).bad_rows == 3
+    assert read_summary(file.parent).bad_rows == 3
+    assert notes[-1] == f"scratch: 3 rows could not be read (2 too long, 1 broken): {file}"
 
 
 def test_resumed_run_follows_its_data_and_its_settings_say_so(

@@ -17,10 +17,12 @@ from phiray.config.messages import explain_errors, suggest
 from phiray.config.presets import PRESETS, preset
 from phiray.config.stages import STAGE_CLASSES, STAGES, AnyStageConfig
 from phiray.config.yaml_text import dotted, parse_yaml
-from phiray.errors import ConfigError, ExitCode
+from phiray.errors import ConfigError, ExitCode, exit_code_of
 
 MAX_FILE_BYTES = 1_000_000
 """The full settings of a stage take about 10 kB."""
+_SHOWN_SOURCE = 100
+"""Characters of a path in the message that it is too long."""
 
 
 @dataclass
@@ -135,12 +137,13 @@ def _draft_from_text(text: str, origin: str) -> _Draft:
 
 
 def _read(source: str) -> str:
-    path = Path(source)
-    if path.is_dir():
-        raise ConfigError(f"{source} is a folder. --config takes a YAML file or a preset's name.")
     try:
-        with path.open("rb") as file:
+        with Path(source).open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
+    except IsADirectoryError as error:
+        raise ConfigError(
+            f"{source} is a folder. --config takes a YAML file or a preset's name."
+        ) from error
     except FileNotFoundError as error:
         raise ConfigError(
             f"{source} does not exist. --config takes a YAML file or a preset's name "
@@ -152,6 +155,12 @@ def _read(source: str) -> str:
         raise ConfigError(
             f"{source} may not be read by you. Change its permissions.",
             exit_code=ExitCode.PERMISSION,
+        ) from error
+    except OSError as error:
+        raise ConfigError(
+            f"{source:.{_SHOWN_SOURCE}} cannot be read: {error.strerror}. --config takes a YAML "
+            "file or a preset's name. Correct it.",
+            exit_code=exit_code_of(error) or ExitCode.MISSING_INPUT,
         ) from error
     return _decode(content, source)
 

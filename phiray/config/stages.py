@@ -17,6 +17,8 @@ from phiray.config.training import ClusterConfig, MethodConfig, StandardMethod, 
 
 _ROOM_FOR_TEXT = 128
 """Tokens beside the image that a message suggests; COCO's captions take less than half."""
+_LARGEST_SEED = 2**63 - 1
+"""torch takes 64 bits, and fails on more with a message that names no setting."""
 _LONGEST_NAME = 100
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{_LONGEST_NAME - 1}}}")
 RESERVED_NAMES = ("blank", "shuffled", "constant", "untrained", "unigram")
@@ -30,7 +32,7 @@ class RunConfig(Config):
     """Folder name of the run: letters, digits, '.', '_' and '-'."""
     output_dir: str = Field(default="runs", min_length=1)
     """Folder that holds the runs."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=_LARGEST_SEED)
     """Seed of weights, row order and sampling."""
 
     @field_validator("name")

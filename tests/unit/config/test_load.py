@@ -137,6 +137,15 @@ def test_load_config_refuses_a_folder(tmp_path: Path) -> None:
         load_config(str(tmp_path), "align")
 
 
+def test_load_config_refuses_a_path_below_a_file_and_one_that_is_too_long(tmp_path: Path) -> None:
+    source = write(tmp_path, "stage: align\n")
+    for path, why in ((f"{source}/x", "Not a directory"), ("x" * 5000, "File name too long")):
+        match = rf"^{path[:100]} cannot be read: {why}\. --config takes"
+        with pytest.raises(ConfigError, match=match) as caught:
+            load_config(path, "align")
+        assert caught.value.exit_code == ExitCode.MISSING_INPUT
+
+
 def test_load_config_refuses_the_settings_of_another_stage(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"holds the settings of stage 'align', but 'scratch'"):
         load_config(write(tmp_path, "stage: align\n"), "scratch")

@@ -20,6 +20,12 @@ def test_stage_adapter_picks_the_class_by_the_stage(stage: str) -> None:
     assert STAGE_ADAPTER.validate_python({"stage": stage}).stage == stage
 
 
+def test_seed_that_torch_cannot_take_is_refused() -> None:
+    assert RunConfig(name="a", seed=2**63 - 1).seed == 2**63 - 1
+    with pytest.raises(ValidationError, match="less than or equal to 9223372036854775807"):
+        RunConfig(name="a", seed=2**63)
+
+
 def test_litgpt_config_refuses_experts() -> None:
     with pytest.raises(ValidationError, match=r"model\.moe is set, but LitGPT's Phi-2 is dense"):
         LitgptConfig(model=PhiConfig(moe=MoeConfig()))

@@ -223,12 +223,19 @@ def _check_same(config: AnyStageConfig, stored: Path) -> None:
 
 # Any: JSON of an own file.
 def _check_same_data(stored: dict[str, Any], data: PreparedData, *, folder: Path) -> None:
-    if stored["data"]["fingerprint"] != data.fingerprint:
-        raise DataError(
-            f"The data of {folder} changed since it was started (then {stored['data']['counts']}, "
-            f"now {data.counts}). A resumed run must read the same rows. Put the data back, or "
-            "start a run of another name."
+    if stored["data"]["fingerprint"] == data.fingerprint:
+        return
+    before = stored["data"]["counts"]
+    raise DataError(
+        f"The data of {folder} changed since it was started ("
+        + (
+            "the counts are equal, but texts, tokenizer or image files are not"
+            if before == data.counts
+            else f"then {before}, now {data.counts}"
         )
+        + "). A resumed run must read the same rows. Put the data back, or start a run of another "
+        "name."
+    )
 
 
 # Any: JSON of an own file.

@@ -13,7 +13,7 @@ from phiray.models.clip import ClipTower
 from phiray.models.freezing import freeze_for_stage
 from phiray.models.projector import build_projector
 from phiray.models.vision_language import VisionLanguageModel
-from phiray.stages.given_model import check_given_model
+from phiray.stages.given_model import check_given_model, explained_absence
 from phiray.stages.language_models import load_language_model, read_language_config
 from phiray.stages.parts import PreparedData, StageParts, merge_ledgers, read_tokenizer
 from phiray.training.objective import Objective
@@ -23,11 +23,15 @@ from phiray.types import Progress
 def prepare(config: AlignConfig, *, progress: Progress | None = None) -> PreparedData:
     """Look at all inputs once, so that what is wrong with them is said before Ray starts."""
     tokenizer = read_tokenizer(config.data.root, config.data.tokenizer)
+    path = config.language_model
+    mend = "Train `scratch` or `litgpt` first, or set language_model to a folder of Phi."
+    with explained_absence("language_model", path, mend=mend):
+        language = read_language_config(path, tokenizer=tokenizer)
     check_given_model(
-        read_language_config(config.language_model, tokenizer=tokenizer),
+        language,
         tokenizer=tokenizer,
         max_length=config.data.max_length,
-        setting=f"language_model {config.language_model}",
+        setting=f"language_model {path}",
     )
     ClipTower(config.vision)
     rows = _rows(config, progress=progress)

@@ -3,10 +3,32 @@
 Limits: told before Ray starts (each stage's `prepare`); no weight is read.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from phiray.config.data import longest_row, padded_length
 from phiray.config.model import PhiConfig
-from phiray.errors import ConfigError
+from phiray.errors import CheckpointError, ConfigError, ExitCode
 from phiray.text.tokenizer import Tokenizer
+
+
+@contextmanager
+def explained_absence(key: str, value: str, *, mend: str) -> Iterator[None]:
+    """Say of a checkpoint that is missing which setting asked for it, and how to come by one.
+
+    Args:
+        key: the setting.
+        value: its value.
+        mend: what to do.
+    """
+    try:
+        yield
+    except CheckpointError as error:
+        if error.exit_code != ExitCode.MISSING_INPUT:
+            raise
+        raise CheckpointError(
+            f"{key} is {value}. {error.message} {mend}", exit_code=error.exit_code
+        ) from error
 
 
 def check_same_tokenizer(tokenizer: Tokenizer, trained_with: Tokenizer, *, setting: str) -> None:

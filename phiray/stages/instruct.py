@@ -12,7 +12,11 @@ from phiray.data.picture_sample import check_pictures
 from phiray.errors import ConfigError
 from phiray.models.freezing import freeze_for_stage
 from phiray.models.vision_language import VisionLanguageModel
-from phiray.stages.given_model import check_given_model, check_same_tokenizer
+from phiray.stages.given_model import (
+    check_given_model,
+    check_same_tokenizer,
+    explained_absence,
+)
 from phiray.stages.parts import PreparedData, StageParts, merge_ledgers, read_tokenizer
 from phiray.stages.restore import load_model, read_outline
 from phiray.training.objective import Objective
@@ -21,7 +25,9 @@ from phiray.types import Progress
 
 def prepare(config: InstructConfig, *, progress: Progress | None = None) -> PreparedData:
     """Look at all inputs once, so that what is wrong with them is said before Ray starts."""
-    outline = read_outline(config.checkpoint)
+    mend = "Train `align` first, or set checkpoint to a run of it."
+    with explained_absence("checkpoint", config.checkpoint, mend=mend):
+        outline = read_outline(config.checkpoint)
     if outline.description.vision is None:
         raise ConfigError(
             f"checkpoint is {config.checkpoint}, which holds a language model without eyes. "

@@ -79,7 +79,7 @@ def read_tokenizer(root: str, folder: str) -> Tokenizer:
     if not (Path(folder).is_absolute() or Path(root).is_dir()):
         raise DataError(
             f"data.root is {root}, which is no folder. It must be the one that holds the data "
-            "sets. Correct it.",
+            "sets. Correct it, or make the built-in data with `phiray demo`.",
             exit_code=ExitCode.MISSING_INPUT,
         )
     return Tokenizer.load(Path(root) / folder)

@@ -206,6 +206,9 @@ def test_manifest_of_a_resumed_run_refuses_other_data(tmp_path: Path) -> None:
     match = r"changed since it was started \(then \{'rows': 7\}, now \{'rows': 8\}\)"
     with pytest.raises(DataError, match=match):
         write_manifest(tmp_path, data=PreparedData("f8", {"rows": 8}), models={}, seed=3)
+    match = r"\(the counts are equal, but texts, tokenizer or image files are not\)"
+    with pytest.raises(DataError, match=match):
+        write_manifest(tmp_path, data=PreparedData("f8", {"rows": 7}), models={}, seed=3)
 
 
 def test_manifest_of_a_resumed_run_refuses_other_models(tmp_path: Path) -> None:

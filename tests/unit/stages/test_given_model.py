@@ -1,7 +1,11 @@
 import pytest
 
-from phiray.errors import ConfigError
-from phiray.stages.given_model import check_given_model, check_same_tokenizer
+from phiray.errors import CheckpointError, ConfigError, ExitCode
+from phiray.stages.given_model import (
+    check_given_model,
+    check_same_tokenizer,
+    explained_absence,
+)
 from phiray.text.tokenizer import Tokenizer
 from tests.stage_builders import phi_config
 from tests.text_builders import EOS, build_tokenizer_json
@@ -32,3 +36,19 @@ def test_check_same_tokenizer_compares_ids_and_end_of_text(ending: str, eos_toke
     other = Tokenizer(content + ending, eos_token=eos_token)
     with pytest.raises(ConfigError, match="checkpoint runs/a was trained with another"):
         check_same_tokenizer(other, tokenizer, setting="checkpoint runs/a")
+
+
+def test_explained_absence_leaves_a_broken_checkpoint_as_it_is() -> None:
+    with (
+        pytest.raises(CheckpointError, match=r"^torn$"),
+        explained_absence("checkpoint", "runs/a", mend="Train it."),
+    ):
+        raise CheckpointError("torn")
+    with (
+        pytest.raises(
+            CheckpointError, match=r"^checkpoint is runs/a\. Gone\. Train it\.$"
+        ) as caught,
+        explained_absence("checkpoint", "runs/a", mend="Train it."),
+    ):
+        raise CheckpointError("Gone.", exit_code=ExitCode.MISSING_INPUT)
+    assert caught.value.exit_code == ExitCode.MISSING_INPUT

@@ -47,7 +47,8 @@ def test_a_language_model_without_eyes_is_refused(
 
 
 def test_a_missing_checkpoint_is_missing_input(world: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="nowhere is not a folder") as caught:
+    match = r"^checkpoint is .*nowhere is not a folder\..*Train `align` first"
+    with pytest.raises(CheckpointError, match=match) as caught:
         prepare(instruct_config(world, tmp_path, checkpoint=tmp_path / "nowhere"))
     assert caught.value.exit_code == ExitCode.MISSING_INPUT
 

@@ -8,7 +8,7 @@ has no more positions.
 from pathlib import Path
 
 from phiray.config.stages import InstructConfig
-from phiray.errors import ConfigError, DataError, ExitCode
+from phiray.errors import ConfigError, DataError, ExitCode, exit_code_of
 from phiray.evals.generation import generate_texts
 from phiray.evals.scoring import Candidate, Pixels
 from phiray.images.decode import ImageError, decode_image
@@ -31,8 +31,8 @@ def answer(
 
     Raises:
         ConfigError: if the stage needs something that was not given, or cannot use it.
-        DataError: 66 if there is no image at the path; 65 if it is broken, or the prompt is longer
-            than the model's positions.
+        DataError: 66 if there is no image at the path, 77 if it may not be read; 65 if it is
+            broken, or the prompt is longer than the model's positions.
     """
     loaded = load_model(checkpoint)
     prompt = build_prompt(loaded, question, image=image)
@@ -110,7 +110,7 @@ def _read_pixels(image: Path, *, image_size: int) -> Pixels:
     except OSError as error:
         raise DataError(
             f"{image} cannot be read: {error.strerror}. --image takes a JPEG, PNG or WebP file.",
-            exit_code=ExitCode.MISSING_INPUT,
+            exit_code=exit_code_of(error) or ExitCode.MISSING_INPUT,
         ) from error
     try:
         return decode_image(data, image_size=image_size)

@@ -1,3 +1,4 @@
+import errno
 import io
 from pathlib import Path
 
@@ -5,7 +6,7 @@ import pytest
 from PIL import Image
 
 from phiray.data.picture_sample import SAMPLE_SIZE, check_pictures
-from phiray.errors import DataError
+from phiray.errors import DataError, ExitCode
 
 
 def write_pictures(folder: Path, count: int, *, every_bad: int | None = None) -> list[Path]:
@@ -48,3 +49,17 @@ def test_a_tenth_of_many_is_found_by_a_sample_and_a_hundredth_is_not(tmp_path: P
                 check_pictures(paths, max_bad_fraction=0.01)
         else:
             check_pictures(paths, max_bad_fraction=0.01)
+
+
+def test_pictures_that_may_not_be_read_are_not_called_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    paths = write_pictures(tmp_path, 3)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    match = r"3 of 3 pictures .*3 unreadable image \(Permission denied\)"
+    with pytest.raises(DataError, match=match) as caught:
+        check_pictures(paths, max_bad_fraction=0.5)
+    assert caught.value.exit_code == ExitCode.PERMISSION

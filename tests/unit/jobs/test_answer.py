@@ -1,5 +1,6 @@
 """One answer of a trained model."""
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,18 @@ def test_build_prompt_names_an_image_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"b\.jpg cannot be read: No such file") as caught:
         build_prompt(loaded_model(AlignConfig()), None, image=tmp_path / "b.jpg")
     assert caught.value.exit_code == ExitCode.MISSING_INPUT
+
+
+def test_build_prompt_names_an_image_that_may_not_be_read(
+    image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(DataError, match=r"a\.jpg cannot be read: Permission denied") as caught:
+        build_prompt(loaded_model(AlignConfig()), None, image=image)
+    assert caught.value.exit_code == ExitCode.PERMISSION
 
 
 def test_build_prompt_names_an_image_that_is_broken(tmp_path: Path) -> None:

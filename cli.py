@@ -277,10 +277,16 @@ def generate(
     """Give one answer: a caption, a reply, or more text."""
     from phiray.terminal import build_display
 
-    with build_display():
+    with build_display() as display:
         from phiray.jobs.answer import answer
 
-        text = answer(checkpoint, question, image=image, max_new_tokens=max_new_tokens)
+        text = answer(
+            checkpoint,
+            question,
+            image=image,
+            max_new_tokens=max_new_tokens,
+            progress=display.progress,
+        )
     if as_json:
         _print_json({"answer": text})
     else:

@@ -47,8 +47,8 @@ def check_images(
     """
     folder = ImageFolder.scan(files.images)
     ids = {path: image_id for image_id, path in folder.paths.items()}
-    _check_captions(files.captions, folder, ids, report=report)
-    _check_conversations(files.conversations, folder, report=report)
+    _check_captions(files.captions, folder, ids, report=report, progress=progress)
+    _check_conversations(files.conversations, folder, report=report, progress=progress)
     heldout = {
         image_id: is_heldout(
             image_key(image_id),
@@ -68,12 +68,17 @@ def check_images(
 
 
 def _check_captions(
-    files: Sequence[Path], folder: ImageFolder, ids: dict[Path, int], *, report: CheckReport
+    files: Sequence[Path],
+    folder: ImageFolder,
+    ids: dict[Path, int],
+    *,
+    report: CheckReport,
+    progress: Progress | None,
 ) -> None:
     """Count captions; learn the ids of images whose names do not tell them."""
     for file in files:
         try:
-            found = read_coco_captions([file], folder)
+            found = read_coco_captions([file], folder, progress=progress)
         except DataError as error:
             report.find("unusable file", error.message)
             continue
@@ -83,11 +88,15 @@ def _check_captions(
 
 
 def _check_conversations(
-    files: Sequence[Path], folder: ImageFolder, *, report: CheckReport
+    files: Sequence[Path],
+    folder: ImageFolder,
+    *,
+    report: CheckReport,
+    progress: Progress | None,
 ) -> None:
     for file in files:
         try:
-            found = read_conversations([file], folder)
+            found = read_conversations([file], folder, progress=progress)
         except DataError as error:
             report.find("unusable file", error.message)
             continue

@@ -14,11 +14,18 @@ from phiray.evals.scoring import Candidate, Pixels
 from phiray.images.decode import ImageError, decode_image
 from phiray.stages.restore import LoadedModel, generating_model, load_model
 from phiray.text.prompts import caption_prompt, conversation_prompt
-from phiray.types import IGNORE_INDEX
+from phiray.types import IGNORE_INDEX, Progress
+
+_DESCRIPTION = "answering"
 
 
 def answer(
-    checkpoint: Path, question: str | None, *, image: Path | None, max_new_tokens: int
+    checkpoint: Path,
+    question: str | None,
+    *,
+    image: Path | None,
+    max_new_tokens: int,
+    progress: Progress | None = None,
 ) -> str:
     """Load a checkpoint and let it answer.
 
@@ -28,6 +35,7 @@ def answer(
             `align`, which writes captions.
         image: for `align` and `instruct`.
         max_new_tokens: longest answer; shorter if the model has no more positions.
+        progress: told when the model begins, and ends.
 
     Raises:
         ConfigError: if the stage needs something that was not given, or cannot use it.
@@ -36,12 +44,16 @@ def answer(
     """
     loaded = load_model(checkpoint)
     prompt = build_prompt(loaded, question, image=image)
+    if progress is not None:
+        progress(_DESCRIPTION, 0, 1)
     texts = generate_texts(
         generating_model(loaded),
         [prompt],
         tokenizer=loaded.tokenizer,
         batch_size=1,
         max_new_tokens=max_new_tokens,
+        progress=progress,
+        description=_DESCRIPTION,
     )
     return texts[0]
 

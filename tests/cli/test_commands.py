@@ -212,6 +212,7 @@ def test_generate_prints_the_answer_as_it_is(monkeypatch: pytest.MonkeyPatch) ->
     calls = stand_in(monkeypatch, "phiray.jobs.answer", "answer", "a [red] square")
     assert run("generate", "runs/x", "What?", "--image", "a.jpg") == "a [red] square\n"
     assert calls.positional == (Path("runs/x"), "What?")
+    assert callable(calls.named.pop("progress"))
     assert calls.named == {"image": Path("a.jpg"), "max_new_tokens": 64}
     assert json.loads(run("generate", "runs/x", "--json")) == {"answer": "a [red] square"}
 

@@ -7,6 +7,7 @@ from phiray.config.data import ImageDataConfig, SplitConfig
 from phiray.data.check_images import ImageFiles, check_images
 from phiray.data.check_report import CheckReport
 from phiray.data.image_rows import CaptionRows
+from phiray.types import Progress
 from tests.image_builders import (
     NUM_IMAGES,
     NUM_PATCHES,
@@ -24,7 +25,7 @@ def config(tmp_path: Path) -> ImageDataConfig:
     return write_image_world(tmp_path)
 
 
-def check(config: ImageDataConfig) -> CheckReport:
+def check(config: ImageDataConfig, *, progress: Progress | None = None) -> CheckReport:
     root = Path(config.root)
     report = CheckReport()
     files = ImageFiles(
@@ -33,7 +34,7 @@ def check(config: ImageDataConfig) -> CheckReport:
         conversations=sorted(root.glob("instruct/*.json")),
         split=SPLIT,
     )
-    check_images(files, report)
+    check_images(files, report, progress=progress)
     return report
 
 
@@ -140,3 +141,13 @@ def test_check_images_reports_files_of_another_kind(config: ImageDataConfig) -> 
 
     assert found(report) == {"unusable file": 1}
     assert "holds LLaVA conversations" in report.findings["unusable file"].places[0]
+
+
+def test_all_reading_is_told_of(config: ImageDataConfig) -> None:
+    told: list[str] = []
+    check(config, progress=lambda what, done, total: told.append(what))
+    assert list(dict.fromkeys(told)) == [
+        "reading captions",
+        "reading conversations",
+        "decoding images",
+    ]

@@ -129,10 +129,18 @@ def test_build_prompt_names_an_image_that_is_broken(tmp_path: Path) -> None:
 
 def test_answer_continues_the_text_greedily(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answer_module, "load_model", lambda _: loaded_model(ScratchConfig()))
+    told: list[tuple[str, int, int]] = []
     texts = {
-        answer(Path("runs/x"), "A small red", image=None, max_new_tokens=count)
+        answer(
+            Path("runs/x"),
+            "A small red",
+            image=None,
+            max_new_tokens=count,
+            progress=lambda *now: told.append(now),
+        )
         for count in (8, 8, 4)
     }
+    assert told == 3 * [("answering", 0, 1), ("answering", 1, 1)]
     assert len(texts) == 2
     assert max(texts, key=len).startswith(min(texts, key=len))
 

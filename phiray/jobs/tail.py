@@ -7,7 +7,8 @@ only lines that were not there before are shown.
 import json
 import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from phiray.jobs.display import Display
 from phiray.training.metrics_log import EVENTS_NAME, METRICS_NAME
 
 _SECONDS_BETWEEN_LOOKS = 0.5
+_SILENT_SECONDS = 2.0
+"""A checkpoint that is written faster is not told of."""
 
 
 class _Tail:
@@ -54,14 +57,15 @@ class _Tail:
 def shown_steps(run_dir: Path, *, display: Display, max_steps: int) -> Iterator[None]:
     """Show the run's steps for as long as the block runs."""
     metrics, events = _Tail(run_dir / METRICS_NAME), _Tail(run_dir / EVENTS_NAME)
-    done, starts = threading.Event(), _Starts(run_dir.name)
+    done, story = threading.Event(), _Story(run_dir.name)
 
     def show() -> None:
-        for event in events.new_records():
-            note = starts.describe(event)
+        notes = [story.describe(event) for event in events.new_records()]
+        records = metrics.new_records()
+        for note in [*notes, story.describe_writing(records)]:
             if note is not None:
                 display.note(note)
-        for record in metrics.new_records():
+        for record in records:
             display.step(run_dir.name, record, max_steps)
 
     def follow() -> None:
@@ -78,7 +82,7 @@ def shown_steps(run_dir: Path, *, display: Display, max_steps: int) -> Iterator[
         show()
 
 
-class _Starts:
+class _Story:
     """Says of each event what a person should know."""
 
     def __init__(self, run: str) -> None:
@@ -86,11 +90,16 @@ class _Starts:
         self._count = 0
         self._stop: str | None = None
         """What a worker last met, and told of itself; none for one that was killed."""
+        self._writing: tuple[int, float] | None = None
+        """Step of a checkpoint that is being written, and since when."""
 
     # Any: JSON of events.jsonl.
     def describe(self, event: dict[str, Any]) -> str | None:
         """Return the line to show; none for an event that is as expected."""
+        self._writing = None
         match event["event"]:
+            case "checkpoint":
+                self._writing = (event["step"], time.monotonic())
             case "set aside":
                 names = ", ".join(event["names"])
                 return f"{self._run}: broken checkpoints were set aside: {names}"
@@ -100,6 +109,20 @@ class _Starts:
                 self._count += 1
                 return self._describe_start(event)
         return None
+
+    # Any: JSON of metrics.jsonl.
+    def describe_writing(self, records: Sequence[dict[str, Any]]) -> str | None:
+        """Say once that a checkpoint is being written, if that takes long: no step comes then."""
+        if self._writing is None:
+            return None
+        step, since = self._writing
+        if any(record["step"] > step for record in records):
+            self._writing = None
+            return None
+        if time.monotonic() - since < _SILENT_SECONDS:
+            return None
+        self._writing = None
+        return f"{self._run}: writing the checkpoint of step {step}"
 
     # Any: JSON of events.jsonl.
     def _describe_start(self, event: dict[str, Any]) -> str | None:

@@ -256,6 +256,7 @@ class _Run:
         if self._log_error is not None:
             raise self._log_error
         settings, step = self._settings, self._state.step
+        log_event(self._files.run_dir, "checkpoint", attempt=self._files.attempt, step=step)
         position: dict[str, object] = {
             "step": step,
             "epoch": step // settings.steps_per_epoch,

@@ -90,7 +90,7 @@ class MetricsLog:
 
 
 def log_event(run_dir: Path, event: str, **facts: int | str | list[int] | list[str]) -> None:
-    """Append one event, such as start, resume or end, with its time."""
+    """Append one event, such as start, resume, checkpoint (it begins) or end, with its time."""
     path = run_dir / EVENTS_NAME
     line = json.dumps({"event": event, "unix_time_seconds": time.time(), **facts})
     try:

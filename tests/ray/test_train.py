@@ -59,7 +59,8 @@ def test_align_of_two_ray_workers_loses_what_one_process_loses(
 def check_same_losses(split: Path, whole: Path, *, num_steps: int) -> None:
     """Compare a run of many workers with that of one, step by step."""
     events = [event["event"] for event in read_lines(split / EVENTS_NAME)]
-    assert events == ["start", "end"], "no attempt failed on the way"
+    others = [event for event in events if event != "checkpoint"]
+    assert others == ["start", "end"], "no attempt failed on the way"
     wanted, found = (read_lines(run_dir / METRICS_NAME) for run_dir in (whole, split))
     assert [record["step"] for record in found] == list(range(1, num_steps + 1))
     for key in ("row_ids", "label_tokens", "replaced_tokens"):

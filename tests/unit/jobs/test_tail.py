@@ -2,7 +2,10 @@ import json
 import time
 from pathlib import Path
 
+import pytest
+
 from phiray.checkpoints.files import write_text
+from phiray.jobs import tail
 from phiray.jobs.tail import shown_steps
 from phiray.training.metrics_log import METRICS_NAME, Record, log_event
 
@@ -126,3 +129,21 @@ def test_restart_says_what_the_first_worker_met(tmp_path: Path) -> None:
         f"{going_on} 1 steps to do again (attempt 2)",
         f"{tmp_path.name}: a worker was lost; {going_on} 2 steps to do again (attempt 3)",
     ]
+
+
+def test_checkpoint_is_told_of_once_where_it_takes_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "_SILENT_SECONDS", 0.2)
+    recorder = Recorder()
+    with shown_steps(tmp_path, display=recorder, max_steps=9):
+        with (tmp_path / METRICS_NAME).open("w") as file:
+            log_event(tmp_path, "checkpoint", attempt=1, step=2)
+            file.write(line(2) + line(3))
+            file.flush()
+            recorder.wait_for(2)
+            time.sleep(0.8)
+        assert recorder.notes == []
+        log_event(tmp_path, "checkpoint", attempt=1, step=4)
+        time.sleep(2.2)
+    assert recorder.notes == [f"{tmp_path.name}: writing the checkpoint of step 4"]

@@ -57,8 +57,10 @@ def test_a_run_that_died_between_checkpoints_replays_bit_for_bit(tmp_path: Path)
     events = [
         json.loads(line) for line in (tmp_path / "b" / "events.jsonl").read_text().splitlines()
     ]
-    assert [event["event"] for event in events] == ["start", "resume", "end"]
-    assert (events[1]["step"], events[1]["replayed_steps"], events[1]["attempt"]) == (4, 1, 2)
+    told = [(event["event"], event["step"]) for event in events]
+    first = [("start", 0), ("checkpoint", 2), ("checkpoint", 4)]
+    assert told == [*first, ("resume", 4), ("checkpoint", 6), ("end", 6)]
+    assert (events[3]["replayed_steps"], events[3]["attempt"]) == (1, 2)
 
 
 @pytest.mark.slow

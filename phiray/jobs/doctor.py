@@ -31,6 +31,8 @@ MIN_OPEN_FILES = 1024
 MAX_TEMPORARY_PATH = 40
 """Ray appends up to 67 characters to the temporary folder for its sockets, of 107 allowed."""
 PRIVATE_MODE = 0o600
+CGROUP_LIMIT_FILE = Path("/sys/fs/cgroup/memory.max")
+"""A number of bytes, or `max`, where a container has a control group (version 2) of its own."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def check_machine(folder: Path) -> list[Check]:
         _check_torch_pair(),
         _check_gpu(),
         Check("CPU cores", str(num_cores())),
-        _check_memory(psutil.virtual_memory().available),
+        _check_memory(available_memory(psutil.virtual_memory().available)),
         _check_disk("disk", folder, shutil.disk_usage(folder).free),
         _check_disk("temporary folder", temporary, shutil.disk_usage(temporary).free),
         check_temporary_path(temporary),
@@ -91,6 +93,15 @@ def check_temporary_path(path: Path) -> Check:
         mend = f"Set TMPDIR to a folder of at most {MAX_TEMPORARY_PATH} characters, e.g. /tmp."
         return Check(name, found, mend)
     return Check(name, found)
+
+
+def available_memory(free: int, *, limit_file: Path = CGROUP_LIMIT_FILE) -> int:
+    """Return the bytes that this process may still take: in a container, at most its limit."""
+    try:
+        text = limit_file.read_text().strip()
+    except OSError:
+        return free  # no control groups, or the older kind
+    return min(free, int(text)) if text.isdecimal() else free
 
 
 def _check_python() -> Check:

@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from phiray.jobs import doctor
-from phiray.jobs.doctor import GIB, check_machine, check_packages, check_temporary_path, check_token
+from phiray.jobs.doctor import (
+    GIB,
+    available_memory,
+    check_machine,
+    check_packages,
+    check_temporary_path,
+    check_token,
+)
 
 
 @pytest.mark.parametrize(("mode", "is_fine"), [(0o600, True), (0o400, True), (0o644, False)])
@@ -58,3 +65,15 @@ def test_check_machine_finds_too_little_memory_and_disk(
     assert mends["disk"]
     assert mends["Python"] is None
     assert mends["CPU cores"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("3\n", 3), ("7\n", 5), ("max\n", 5), ("", 5), (None, 5)]
+)
+def test_memory_is_no_more_than_the_limit_of_a_container(
+    tmp_path: Path, text: str | None, expected: int
+) -> None:
+    file = tmp_path / "memory.max"
+    if text is not None:
+        file.write_text(text)
+    assert available_memory(5, limit_file=file) == expected

@@ -84,7 +84,9 @@ def test_prepare_says_that_images_are_missing(
     config = align_config(world, tmp_path, clip=clip, language_model=scratch.run_dir)
     (tmp_path / "empty").mkdir()
     data = config.data.model_copy(update={"images": str(tmp_path / "empty")})
-    with pytest.raises(DataError, match="image") as caught:
+    with pytest.raises(
+        DataError, match=r"^No image of captions_train2017\.json is on disk"
+    ) as caught:
         prepare(config.model_copy(update={"data": data}))
     assert caught.value.exit_code == ExitCode.MISSING_INPUT
 

@@ -26,7 +26,6 @@ from phiray.data.documents import (
 from phiray.data.manifest import DataManifest, file_entries, file_entry
 from phiray.data.prepared import (
     DOCUMENTS_FILE,
-    HELDOUT_FILE,
     MANIFEST_FILE,
     QUARANTINE_FILE,
     TOKENS_FILE,
@@ -161,9 +160,8 @@ def _write(partial: Path, *, plan: DataManifest, index: DocumentIndex, job: _Job
     num_tokens = sum(document.num_tokens for document in tokenised)
     packing = Packing(num_tokens, job.config.sequence_length)
     _write_lines(partial / DOCUMENTS_FILE, [asdict(document) for document in tokenised])
-    _write_lines(partial / HELDOUT_FILE, [asdict(ref) for ref in index.heldout])
     _write_lines(partial / QUARANTINE_FILE, [asdict(bad) for bad in index.bad])
-    names = (TOKENS_FILE, DOCUMENTS_FILE, HELDOUT_FILE, QUARANTINE_FILE)
+    names = (TOKENS_FILE, DOCUMENTS_FILE, QUARANTINE_FILE)
     manifest = replace(
         plan,
         counts={

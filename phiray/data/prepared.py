@@ -22,8 +22,6 @@ TOKENS_FILE = "tokens.bin"
 MANIFEST_FILE = "manifest.json"
 DOCUMENTS_FILE = "documents.jsonl"
 """Each tokenised document, in order: key, first token, number of tokens with EOS, bytes."""
-HELDOUT_FILE = "heldout.jsonl"
-"""Each held-out document, not tokenised: key, path, byte offset, bytes."""
 QUARANTINE_FILE = "quarantine.jsonl"
 """Each document that could not be used: where, reason, detail."""
 

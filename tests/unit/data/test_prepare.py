@@ -3,6 +3,7 @@
 import errno
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from tokenizers import Tokenizer as FastTokenizer
 from phiray.config.data import SplitConfig, TextDataConfig
 from phiray.data import prepare
 from phiray.data.documents import index_documents, read_document
+from phiray.data.manifest import file_entry
 from phiray.data.prepare import prepare_text
-from phiray.data.prepared import HELDOUT_FILE, QUARANTINE_FILE, TOKENS_FILE, PreparedText
+from phiray.data.prepared import QUARANTINE_FILE, TOKENS_FILE, PreparedText
 from phiray.data.split import document_key, is_heldout
 from phiray.errors import DataError, ExitCode
 from tests.text_builders import EOS, SENTENCE, write_redpajama, write_tokenizer
@@ -81,10 +83,9 @@ def test_file_is_whole_rows_with_padding_at_the_end(root: Path) -> None:
     assert size == 2 * 16 * counts["rows"] == 2 * (counts["tokens"] + counts["padding"])
 
 
-def test_heldout_documents_are_listed_and_not_tokenised(root: Path) -> None:
+def test_heldout_documents_are_counted_and_not_tokenised(root: Path) -> None:
     prepared = prepare_text(_config(root))
-    with (prepared.folder / HELDOUT_FILE).open() as lines:
-        heldout = {json.loads(line)["key"] for line in lines}
+    heldout = {ref.key for ref in index_documents("redpajama", root, split=SPLIT).heldout}
     assert len(heldout) == prepared.manifest.counts["heldout_documents"]
     assert heldout.isdisjoint(prepared.train_keys())
     assert heldout | set(prepared.train_keys()) == {document_key(text) for text in TEXTS}
@@ -115,6 +116,17 @@ def test_second_call_finds_what_the_first_made(root: Path) -> None:
     second = prepare_text(_config(root))
     assert second == first
     assert {file: file.stat().st_mtime_ns for file in first.folder.iterdir()} == times
+
+
+def test_folder_of_an_earlier_version_with_one_more_file_is_found(root: Path) -> None:
+    prepared = prepare_text(_config(root))
+    extra = prepared.folder / "heldout.jsonl"
+    extra.write_text("{}\n")
+    outputs = (*prepared.manifest.outputs, file_entry(extra, root=prepared.folder))
+    manifest = replace(prepared.manifest, outputs=outputs)
+    (prepared.folder / "manifest.json").write_text(manifest.to_json())
+    assert prepare_text(_config(root)).manifest == manifest
+    assert extra.exists()
 
 
 def test_other_inputs_or_settings_give_another_folder(root: Path) -> None:

@@ -149,9 +149,9 @@ def prepare_data_command(
     from phiray.terminal import build_display
 
     with build_display() as display:
-        from phiray.jobs.prepare import prepare_stage
+        from phiray.stages.registry import stage_module
 
-        counts = prepare_stage(settings, progress=display.progress).counts
+        counts = stage_module(stage).prepare(settings, progress=display.progress).counts
     if as_json:
         _print_json(counts)
         return

@@ -27,7 +27,6 @@ from phiray.jobs.display import Display
 from phiray.jobs.faults import read_fault
 from phiray.jobs.paths import with_absolute_paths
 from phiray.jobs.payload import TrainedRun, WorkerPayload
-from phiray.jobs.prepare import prepare_stage
 from phiray.jobs.run_folder import (
     check_run_folder,
     create_run_folder,
@@ -40,6 +39,7 @@ from phiray.jobs.worker import num_readers, train_worker
 from phiray.runtime import CHECKPOINT_PATIENCE_SECONDS, kept_handler, num_cores, ray_session
 from phiray.stages.parts import PreparedData
 from phiray.stages.pinned import identify_models, pin_models
+from phiray.stages.registry import stage_module
 from phiray.training.metrics_log import read_metrics
 from phiray.training.quarantine import QUARANTINE_NAME, read_quarantine
 from phiray.training.scheduled_sampling import describe_schedule
@@ -83,7 +83,7 @@ def train_stage(config: AnyStageConfig, *, resume: bool, display: Display) -> Ru
     if (run_dir / RESULT_FILE).exists():
         display.note(f"{run_dir.name} is already complete.")
         return read_summary(run_dir)
-    data = prepare_stage(config, progress=display.progress)
+    data = stage_module(config.stage).prepare(config, progress=display.progress)
     if not resume:
         create_run_folder(config)  # only now: a mistake in the inputs leaves no run behind
     pinned = pin_models(config)

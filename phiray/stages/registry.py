@@ -17,7 +17,13 @@ class StageModule(Protocol):
     """What each stage file offers."""
 
     def prepare(self, config: AnyStageConfig, *, progress: Progress | None = None) -> PreparedData:
-        """Do once what need not be done by each worker, and say all that is wrong with inputs."""
+        """Do once what need not be done by each worker, and say all that is wrong with inputs.
+
+        Raises:
+            DataError: 66 if data is missing, 65 if too much of it is broken.
+            CheckpointError: 66 if a model is missing, 65 if it is broken.
+            ConfigError: if model and data do not fit.
+        """
 
     def build(self, config: AnyStageConfig) -> StageParts:
         """Build rows, model and loss."""

@@ -4,7 +4,7 @@ import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -172,10 +172,13 @@ def test_data_check_of_a_file_looks_at_the_data_of_its_stage(
 
 
 def test_data_prepare_prints_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    stand_in(monkeypatch, "phiray.jobs.prepare", "prepare_stage", PreparedData("f", {"rows": 12}))
+    data = PreparedData("f", {"rows": 12})
+    module = SimpleNamespace(prepare=lambda *_, **__: data)
+    calls = stand_in(monkeypatch, "phiray.stages.registry", "stage_module", module)
     assert json.loads(run("data", "prepare", "scratch", "--config", "tiny", "--json")) == {
         "rows": 12
     }
+    assert calls.positional == ("scratch",)
     assert "12" in run("data", "prepare", "scratch", "--config", "tiny")
 
 

@@ -6,6 +6,7 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -118,7 +119,7 @@ def test_ray_gets_the_cpus_of_the_readers_that_are_set(
 
     monkeypatch.setattr(job, "TorchTrainer", StoppedTrainer)
     monkeypatch.setattr(job, "ray_session", session)
-    monkeypatch.setattr(job, "prepare_stage", lambda *_, **__: PreparedData("f", {}))
+    _prepare_nothing(monkeypatch, PreparedData("f", {}))
     monkeypatch.setattr(job, "pin_models", lambda config: config)
     nowhere = tmp_path / "nowhere"
     config = align_config(world, tmp_path / "runs", clip=nowhere, language_model=nowhere)
@@ -239,7 +240,7 @@ def test_what_became_no_row_is_told_once_by_reason_with_the_file_that_lists_it(
     reasons = ("empty caption", "missing image", "missing image")
     excluded = tuple(Excluded(reason, str(index)) for index, reason in enumerate(reasons))
     data = PreparedData("f", {"rows": 7}, excluded)
-    monkeypatch.setattr(job, "prepare_stage", lambda *_, **__: data)
+    _prepare_nothing(monkeypatch, data)
     config = scratch_config(world, tmp_path)
     notes = _notes_until_ctrl_c(config, monkeypatch)
     file = run_folder(config).absolute() / "excluded.jsonl"
@@ -304,7 +305,7 @@ def test_run_with_scheduled_sampling_begins_with_its_schedule(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = PreparedData(fingerprint="rows", counts={})
-    monkeypatch.setattr(job, "prepare_stage", lambda *_, **__: data)
+    _prepare_nothing(monkeypatch, data)
     (tmp_path / "config.json").write_text("{}")  # a folder of Hugging Face's, never read here
     config = align_config(world, tmp_path, clip=tmp_path, language_model=tmp_path)
     method = ScheduledSamplingMethod(schedule="exponential", start=0.8, end=0.2)
@@ -329,3 +330,9 @@ def _notes_until_ctrl_c(
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
         train_stage(config, resume=resume, display=display)
     return notes
+
+
+def _prepare_nothing(monkeypatch: pytest.MonkeyPatch, data: PreparedData) -> None:
+    """Let the stage say at once what its data is."""
+    module = SimpleNamespace(prepare=lambda *_, **__: data)
+    monkeypatch.setattr(job, "stage_module", lambda _: module)

@@ -44,3 +44,19 @@ def test_prepare_text_stage_lists_the_documents_that_cannot_be_used(
     prepared = prepare_text_stage(config.model_copy(update={"data": data}), progress=None)
     detail = "gutenberg/books/pg999.txt: 0 characters, none visible"
     assert prepared.excluded == (Excluded("blank text", detail),)
+
+
+def test_prepare_text_stage_tokenises_and_tells_of_it(world: Path, tmp_path: Path) -> None:
+    config = litgpt_config(world, tmp_path)
+    data = config.data.model_copy(update={"prepared": str(tmp_path / "prepared")})
+    told: list[tuple[str, int, int]] = []
+
+    def progress(description: str, done: int, total: int) -> None:
+        told.append((description, done, total))
+
+    config = config.model_copy(update={"data": data})
+    counts = prepare_text_stage(config, progress=progress).counts
+    assert counts["rows"] > 0
+    assert list((tmp_path / "prepared").glob("redpajama-*/tokens.bin"))
+    assert told[-1][0] == "tokenise"
+    assert told[-1][1] == told[-1][2]

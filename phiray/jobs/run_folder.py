@@ -17,8 +17,9 @@ from typing import Any
 from phiray.checkpoints.files import error_from_write, write_json, write_text
 from phiray.config.load import config_from_file
 from phiray.config.stages import AnyStageConfig
+from phiray.data import atomic
 from phiray.data.annotations import Excluded
-from phiray.errors import CheckpointError, ConfigError, DataError, ExitCode, exit_code_of
+from phiray.errors import CheckpointError, ConfigError, DataError, ExitCode
 from phiray.stages.parts import CONFIG_FILE, PreparedData, config_yaml
 
 _PACKAGES = ("phiray", "torch", "ray", "transformers", "litgpt", "open_clip_torch", "numpy")
@@ -81,7 +82,7 @@ def create_run_folder(config: AnyStageConfig) -> None:
     """Make the folder with its settings in it at once: without them it could not be resumed.
 
     Raises:
-        CheckpointError: if it cannot be made: disk full (74), forbidden (77), else 73.
+        DataError: if it cannot be made: disk full (74), forbidden (77), else 73.
     """
     folder = run_folder(config)
     try:
@@ -92,11 +93,7 @@ def create_run_folder(config: AnyStageConfig) -> None:
             (fresh / CONFIG_FILE).write_text(config_yaml(config), encoding="utf-8")
             fresh.rename(folder)
     except OSError as error:
-        raise CheckpointError(
-            f"{folder} cannot be made: {error.strerror}. It must be a folder that you can write, "
-            "with room on its disk. Make both, or change run.output_dir.",
-            exit_code=exit_code_of(error) or ExitCode.CANNOT_CREATE,
-        ) from error
+        raise atomic.error_from_write(folder, error, setting="run.output_dir") from error
 
 
 def update_settings(config: AnyStageConfig) -> None:

@@ -72,7 +72,7 @@ def test_file_in_the_way_is_refused(config: ScratchConfig) -> None:
     folder = run_folder(config)
     folder.parent.mkdir(parents=True)
     folder.write_text("a file")
-    with pytest.raises(CheckpointError, match="cannot be made") as caught:
+    with pytest.raises(DataError, match="cannot be written") as caught:
         start(config)
     assert caught.value.exit_code == ExitCode.CANNOT_CREATE
     assert folder.read_text() == "a file"
@@ -88,14 +88,14 @@ def test_folder_that_cannot_be_made_tells_the_exit_code_of_its_cause(
         raise OSError(number, "why")
 
     monkeypatch.setattr(Path, "write_text", refuse)
-    with pytest.raises(CheckpointError, match="scratch cannot be made: why") as caught:
+    with pytest.raises(DataError, match="scratch cannot be written: why") as caught:
         create_run_folder(config)
     assert caught.value.exit_code == code
 
 
 def test_file_in_place_of_the_output_folder_is_refused(config: ScratchConfig) -> None:
     Path(config.run.output_dir).write_text("a file")
-    with pytest.raises(CheckpointError, match=r"change run\.output_dir") as caught:
+    with pytest.raises(DataError, match=r"or set run\.output_dir to another") as caught:
         start(config)
     assert caught.value.exit_code == ExitCode.CANNOT_CREATE
 

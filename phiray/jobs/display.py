@@ -1,6 +1,6 @@
 """What long work tells the person who waits for it.
 
-Limits: the protocol and a silent form; the forms that people see are in `phiray/terminal.py`.
+Limits: the protocol alone; its two forms are in `phiray/terminal.py`.
 """
 
 from typing import Protocol
@@ -19,16 +19,3 @@ class Display(Protocol):
 
     def step(self, run: str, record: Record, max_steps: int) -> None:
         """Show a training step of the run: loss, speed, data wait, time left."""
-
-
-class SilentDisplay:
-    """Shows nothing: for tests and `--json`."""
-
-    def progress(self, description: str, done: int, total: int) -> None:
-        """Do nothing."""
-
-    def note(self, text: str) -> None:
-        """Do nothing."""
-
-    def step(self, run: str, record: Record, max_steps: int) -> None:
-        """Do nothing."""

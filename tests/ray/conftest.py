@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from phiray.jobs.display import SilentDisplay
 from phiray.jobs.run_folder import run_folder
 from phiray.jobs.train import train_stage
 from phiray.models.clip import build_clip_model
 from phiray.runtime import ray_session
+from tests.displays import SilentDisplay
 from tests.ray.run_builders import Inputs, killed_config
 from tests.stage_builders import (
     CLIP_CFG,

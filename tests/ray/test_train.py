@@ -9,10 +9,10 @@ import torch
 
 from phiray.config.stages import AnyStageConfig
 from phiray.config.training import ClusterConfig
-from phiray.jobs.display import SilentDisplay
 from phiray.jobs.run_folder import run_folder
 from phiray.jobs.train import train_stage
 from phiray.training.metrics_log import EVENTS_NAME, METRICS_NAME
+from tests.displays import SilentDisplay
 from tests.ray.run_builders import (
     LOSS,
     STEPS,

@@ -12,11 +12,12 @@ from phiray.chain import DemoSummary, run_demo
 from phiray.config.stages import AnyStageConfig
 from phiray.errors import CheckpointError, ConfigError, DataError, ExitCode
 from phiray.evals.report import Report
-from phiray.jobs.display import Display, SilentDisplay
+from phiray.jobs.display import Display
 from phiray.jobs.run_folder import check_run_folder, create_run_folder
 from phiray.runtime import num_cores
 from phiray.types import Progress
 from phiray.world.settings import WorldConfig
+from tests.displays import SilentDisplay
 from tests.text_builders import write_tokenizer
 
 RUNS = [

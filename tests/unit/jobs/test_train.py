@@ -22,7 +22,6 @@ from phiray.config.training import ClusterConfig, ScheduledSamplingMethod
 from phiray.data.annotations import Excluded
 from phiray.errors import CheckpointError, ClusterError, ConfigError, DataError, ExitCode
 from phiray.jobs import train as job
-from phiray.jobs.display import SilentDisplay
 from phiray.jobs.payload import TrainedRun
 from phiray.jobs.run_folder import create_run_folder, run_folder
 from phiray.jobs.train import (
@@ -39,6 +38,7 @@ from phiray.stages.parts import PreparedData
 from phiray.training.metrics_log import METRICS_NAME
 from phiray.training.quarantine import append_quarantine
 from phiray.types import BadRow
+from tests.displays import SilentDisplay
 from tests.stage_builders import align_config, scratch_config
 
 PHI_2_CHECKPOINT_BYTES = 12 * 2_780_000_000

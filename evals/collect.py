@@ -13,13 +13,12 @@ from phiray.config.load import config_from_file
 from phiray.config.stages import AlignConfig, AnyStageConfig, InstructConfig
 from phiray.errors import ConfigError, DataError, ExitCode
 from phiray.evals.results import RESULT_FILE, Sample, SuiteResult, read_result, read_samples
-from phiray.stages.parts import CONFIG_FILE
+from phiray.stages.parts import CONFIG_FILE, MANIFEST_FILE
 from phiray.training.metrics_log import read_metrics
 
 LOSS_METRIC = "train/loss_nats_per_token"
 _LAST_FRACTION = 0.1
 """Share of the steps, from the end, over which the final loss is averaged."""
-MANIFEST_FILE = "manifest.json"
 EVALS_FOLDER = "evals"
 _SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
 """What tells two language models apart, beside their experts."""

@@ -1,20 +1,18 @@
 """Find out whether the data at a run's place is still what the run was trained on.
 
-Source: the manifest of a run's folder holds the fingerprint of its training rows.
+Source: the run's manifest, which each checkpoint carries, holds the fingerprint of training rows.
 Limits: covers texts, ids, settings and sizes of pictures of the rows that the run learnt from: not
-their pixels, nor the second data set that `lm` scores. A checkpoint outside its run's folder is not
-checked.
+their pixels, nor the second data set that `lm` scores.
 """
 
 import json
 from pathlib import Path
 
-from phiray.checkpoints.commit import CHECKPOINTS_NAME
 from phiray.config.stages import AlignConfig, InstructConfig
 from phiray.data.image_rows import CaptionRows, ConversationRows
 from phiray.data.prepare import plan_text
 from phiray.errors import DataError
-from phiray.evals.collect import MANIFEST_FILE
+from phiray.stages.parts import CARRIED_MANIFEST_FILE
 from phiray.stages.restore import LoadedModel
 from phiray.types import Progress
 
@@ -65,11 +63,9 @@ def check_trained_data(
 
 
 def recorded_fingerprint(checkpoint: Path) -> str | None:
-    """Return the fingerprint that the run of a checkpoint recorded; None if there is none."""
-    if checkpoint.parent.name != CHECKPOINTS_NAME:
-        return None
+    """Return the fingerprint that a checkpoint carries; None if there is none."""
     try:
-        manifest = json.loads((checkpoint.parent.parent / MANIFEST_FILE).read_bytes())
+        manifest = json.loads((checkpoint / CARRIED_MANIFEST_FILE).read_bytes())
         fingerprint = manifest["data"]["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError):
         return None

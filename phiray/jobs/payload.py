@@ -16,6 +16,8 @@ class WorkerPayload(TypedDict):
     """The stage's settings, validated anew by the worker."""
     run_dir: str
     """Absolute path of the run's folder."""
+    manifest: str
+    """The run's manifest, JSON; it travels with each checkpoint."""
     start: str
     """Names this start of the run; Ray starts its workers anew under the same name."""
     threads: int

@@ -20,10 +20,9 @@ from phiray.config.stages import AnyStageConfig
 from phiray.data import atomic
 from phiray.data.annotations import Excluded
 from phiray.errors import CheckpointError, ConfigError, DataError, ExitCode
-from phiray.stages.parts import CONFIG_FILE, PreparedData, config_yaml
+from phiray.stages.parts import CONFIG_FILE, MANIFEST_FILE, PreparedData, config_yaml
 
 _PACKAGES = ("phiray", "torch", "ray", "transformers", "litgpt", "open_clip_torch", "numpy")
-MANIFEST_FILE = "manifest.json"
 EXCLUDED_FILE = "excluded.jsonl"
 """Records that became no row. Those that did, and failed when they were read, are in the list of
 `training/quarantine.py`, which is cut back when a run goes on; this one is not."""

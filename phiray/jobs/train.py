@@ -37,7 +37,7 @@ from phiray.jobs.run_folder import (
 from phiray.jobs.tail import shown_steps
 from phiray.jobs.worker import num_readers, train_worker
 from phiray.runtime import CHECKPOINT_PATIENCE_SECONDS, kept_handler, num_cores, ray_session
-from phiray.stages.parts import PreparedData
+from phiray.stages.parts import MANIFEST_FILE, PreparedData
 from phiray.stages.pinned import identify_models, pin_models
 from phiray.stages.registry import stage_module
 from phiray.training.metrics_log import read_metrics
@@ -177,6 +177,7 @@ def _fit(config: AnyStageConfig, run_dir: Path) -> TrainedRun:
     payload: WorkerPayload = {
         "config": config.model_dump(mode="json"),
         "run_dir": str(run_dir),
+        "manifest": (run_dir / MANIFEST_FILE).read_text(encoding="utf-8"),
         "start": uuid.uuid4().hex[:12],
         "threads": threads_per_worker(config),
     }

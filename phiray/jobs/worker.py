@@ -27,7 +27,7 @@ from phiray.errors import ClusterError, ExitCode, PhirayError, payload_from_erro
 from phiray.jobs.faults import read_fault, write_fault
 from phiray.jobs.payload import TrainedRun, WorkerPayload
 from phiray.runtime import quiet_ray
-from phiray.stages.parts import StageParts, checkpoint_texts
+from phiray.stages.parts import CARRIED_MANIFEST_FILE, StageParts, checkpoint_texts
 from phiray.stages.registry import stage_module
 from phiray.training.collective import Collective, current_collective
 from phiray.training.loop import LoopSettings, run_loop
@@ -51,10 +51,10 @@ def num_readers(config: AnyStageConfig) -> int:
 def train_worker(payload: WorkerPayload) -> dict[str, object]:
     """Train, and return the outcome as plain JSON.
 
-    A user's mistake comes back as a value: every rank has it at the same step, and Ray would
-    otherwise start the run again, only to fail in the same way. For the same reason a fault of
-    phiray's, and a GPU that is too small, are written down, and handed over by the workers that
-    Ray starts in place of these: one rank alone may meet them, and only its end stops the others.
+    A user's mistake comes back as a value: Ray would otherwise start the run again, only to fail
+    in the same way. With several workers it is written down, as is a fault of phiray's or a GPU
+    that is too small, and handed over by the workers that Ray starts in place of these: one rank
+    alone may meet it, and only its failure stops the others.
     """
     fault = read_fault(payload)
     if fault is not None:
@@ -62,7 +62,11 @@ def train_worker(payload: WorkerPayload) -> dict[str, object]:
     try:
         return {"run": asdict(_train(payload))}
     except PhirayError as error:
-        return {"error": payload_from_error(error)}
+        outcome: dict[str, object] = {"error": payload_from_error(error)}
+        if current_collective().world_size > 1:
+            write_fault(payload, outcome)
+            raise
+        return outcome
     except torch.OutOfMemoryError as error:
         write_fault(payload, {"error": payload_from_error(_short_memory(payload, error))})
         raise
@@ -109,9 +113,8 @@ def _train(payload: WorkerPayload) -> TrainedRun:
     state = build_state(
         parts.objective, training=config.training, collective=collective, device=device
     )
-    files = open_run(
-        Path(payload["run_dir"]), checkpoint_texts(config, parts), collective=collective
-    )
+    texts = checkpoint_texts(config, parts) | {CARRIED_MANIFEST_FILE: payload["manifest"]}
+    files = open_run(Path(payload["run_dir"]), texts, collective=collective)
     resume(state, files, collective=collective)
     settings = LoopSettings(
         training=config.training,

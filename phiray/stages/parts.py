@@ -25,6 +25,10 @@ Ledger = dict[str, list[int | str]]
 CONFIG_FILE = "config.yaml"
 DESCRIPTION_FILE = "model.json"
 LEDGER_FILE = "ledger.json"
+MANIFEST_FILE = "manifest.json"
+"""What a run is made of: versions, commit, seed, data and models; in the run's folder."""
+CARRIED_MANIFEST_FILE = "run_manifest.json"
+"""The same in a checkpoint, beside MANIFEST.json, the list of its files."""
 TOKENIZER_SETTINGS_FILE = "tokenizer_config.json"
 """Names the EOS token, which the tokenizer's own file does not."""
 

@@ -1,5 +1,6 @@
 """Each suite from data on disk to files on disk, with untrained models."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from phiray.evals.settings import EvalSettings
 from phiray.jobs.run_folder import write_manifest
 from phiray.models.clip import ClipTower
 from phiray.models.vision_language import VisionLanguageModel
+from phiray.stages.parts import CARRIED_MANIFEST_FILE, MANIFEST_FILE
 from phiray.stages.registry import stage_module
 from phiray.world.build import build_world
 from phiray.world.clip import train_clip
@@ -229,9 +231,12 @@ def test_use_cuda_asks_the_run_and_the_machine(
 def test_evaluate_checkpoint_scores_other_data_only_on_purpose(tmp_path: Path) -> None:
     world = stage_builders.write_world(tmp_path / "world")
     config = stage_builders.scratch_config(world, tmp_path / "runs")
-    run = stage_builders.train(config).run_dir
+    trained = stage_builders.train(config)
+    run, checkpoint = trained.run_dir, trained.result.checkpoint
+    assert checkpoint is not None
     data = stage_module("scratch").prepare(config)
     write_manifest(run, data=data, models={}, seed=config.run.seed)
+    shutil.copy(run / MANIFEST_FILE, checkpoint / CARRIED_MANIFEST_FILE)
     few = SETTINGS.model_copy(update={"max_documents": 1, "max_document_characters": 200})
     own = evaluate_checkpoint("lm", run, settings=few)
     build_world(world, seed=9, settings=WorldConfig(num_images=40, num_books=8, num_rows=28))

@@ -15,6 +15,7 @@ from phiray.evals.trained_data import (
     training_fingerprint,
 )
 from phiray.jobs.run_folder import run_folder
+from phiray.stages.parts import CARRIED_MANIFEST_FILE
 from phiray.stages.registry import stage_module
 from phiray.stages.restore import LoadedModel, load_model
 from phiray.world.build import build_world
@@ -40,9 +41,9 @@ def other_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _load(stage: str, world: Path, run: Path) -> LoadedModel:
     """Load a run that recorded what it was trained on."""
     loaded = load_scratch(world, run) if stage == "scratch" else load_vlm(world, run, stage=stage)
-    run.mkdir(parents=True, exist_ok=True)
+    loaded.checkpoint_path.mkdir(parents=True, exist_ok=True)
     record = {"data": {"fingerprint": training_fingerprint(loaded), "counts": {}}}
-    (run / "manifest.json").write_text(json.dumps(record))
+    (loaded.checkpoint_path / CARRIED_MANIFEST_FILE).write_text(json.dumps(record))
     return loaded
 
 
@@ -102,6 +103,15 @@ def test_other_data_on_purpose_is_noted(
     assert str(tmp_path) not in note
 
 
+def test_checkpoint_outside_its_run_is_checked(
+    world: Path, other_world: Path, tmp_path: Path
+) -> None:
+    loaded = _moved(_load("align", world, tmp_path / "run"), other_world)
+    alone = shutil.copytree(loaded.checkpoint_path, tmp_path / "alone")
+    with pytest.raises(DataError, match="does not hold the data that run was trained on"):
+        check_trained_data(replace(loaded, checkpoint_path=alone), is_given=False)
+
+
 def test_rows_that_cannot_be_read_are_no_reason_to_refuse(world: Path, tmp_path: Path) -> None:
     loaded = _load("instruct", world, tmp_path / "run")
     root = shutil.copytree(world, tmp_path / "copy")
@@ -110,15 +120,14 @@ def test_rows_that_cannot_be_read_are_no_reason_to_refuse(world: Path, tmp_path:
     assert "could not be checked" in note
 
 
-def test_checkpoint_without_its_run_is_not_checked(
+def test_checkpoint_without_a_record_is_not_checked(
     world: Path, other_world: Path, tmp_path: Path
 ) -> None:
     loaded = _moved(_load("align", world, tmp_path / "run"), other_world)
     assert recorded_fingerprint(loaded.checkpoint_path) is not None
-    outside = replace(loaded, checkpoint_path=tmp_path / "run" / "alone" / "step-00000007")
-    assert check_trained_data(outside, is_given=False) == []
+    manifest = loaded.checkpoint_path / CARRIED_MANIFEST_FILE
     for text in ("{broken", "[]", "{}", '{"data": {"fingerprint": 7}}'):
-        (tmp_path / "run" / "manifest.json").write_text(text)
+        manifest.write_text(text)
         assert check_trained_data(loaded, is_given=False) == []
-    (tmp_path / "run" / "manifest.json").unlink()
+    manifest.unlink()
     assert check_trained_data(loaded, is_given=False) == []

@@ -5,7 +5,13 @@ from phiray.jobs.payload import WorkerPayload
 
 
 def payload(run_dir: Path, start: str) -> WorkerPayload:
-    return {"config": {}, "run_dir": str(run_dir), "start": start, "threads": 1}
+    return {
+        "config": {},
+        "run_dir": str(run_dir),
+        "manifest": "{}",
+        "start": start,
+        "threads": 1,
+    }
 
 
 def test_fault_is_known_to_its_own_start_only(tmp_path: Path) -> None:

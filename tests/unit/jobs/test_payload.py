@@ -11,6 +11,7 @@ def test_worker_payload_survives_json() -> None:
     payload: WorkerPayload = {
         "config": config.model_dump(mode="json"),
         "run_dir": "runs/a",
+        "manifest": "{}",
         "start": "first",
         "threads": 2,
     }

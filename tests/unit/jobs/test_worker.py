@@ -9,12 +9,14 @@ import torch
 
 from phiray.batch import StepInput
 from phiray.config.stages import AnyStageConfig
-from phiray.errors import ExitCode, error_from_payload
+from phiray.errors import DataError, ExitCode, error_from_payload
 from phiray.jobs import worker
 from phiray.jobs.payload import WorkerPayload
 from phiray.jobs.run_folder import run_folder
 from phiray.jobs.worker import num_readers, train_worker
+from phiray.stages.parts import CARRIED_MANIFEST_FILE
 from phiray.stages.restore import load_model
+from phiray.training.collective import Collective
 from phiray.training.metrics_log import EVENTS_NAME, read_metrics
 from tests.stage_builders import instruct_config, scratch_config, training
 from tests.step_reader import read_steps
@@ -55,6 +57,7 @@ def payload(config: AnyStageConfig) -> WorkerPayload:
     return {
         "config": config.model_dump(mode="json"),
         "run_dir": str(run_folder(config)),
+        "manifest": '{"seed": 0}',
         "start": "first",
         "threads": 1,
     }
@@ -73,7 +76,9 @@ def test_worker_trains_to_the_last_step_and_answers_in_json(
     run = json.loads(json.dumps(answer))["run"]
     assert run["steps"] == 3
     assert session.reports == [(3, "step-00000003")]
-    assert load_model(run_folder(config)).state["step"] == 3
+    loaded = load_model(run_folder(config))
+    assert loaded.state["step"] == 3
+    assert (loaded.checkpoint_path / CARRIED_MANIFEST_FILE).read_text() == '{"seed": 0}'
     assert session.asked == {"decode": "worker", "num_readers": 1, "num_pipelines": 1}
 
 
@@ -137,6 +142,19 @@ def test_worker_gives_a_users_mistake_back_as_a_value(tmp_path: Path, session: S
     error = json.loads(json.dumps(answer))["error"]
     assert error["exit_code"] == ExitCode.MISSING_INPUT
     assert "nowhere" in error["message"]
+
+
+def test_mistake_that_one_of_several_workers_meets_fails_it_and_is_handed_over(
+    tmp_path: Path, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its peers would otherwise wait for it in their next collective."""
+    config = scratch_config(tmp_path / "nowhere", tmp_path)
+    run_folder(config).mkdir(parents=True)
+    monkeypatch.setattr(worker, "current_collective", lambda: Collective(rank=1, world_size=2))
+    with pytest.raises(DataError, match="nowhere"):
+        train_worker(payload(config))
+    error = error_from_payload(train_worker(payload(config))["error"])  # type: ignore[arg-type]
+    assert error.exit_code == ExitCode.MISSING_INPUT
 
 
 def test_worker_lets_a_fault_of_ours_through(

@@ -18,6 +18,9 @@ from phiray.errors import ConfigError, ExitCode, PhirayError, exit_code_of
 
 SUITES = ("lm", "caption", "instruct")
 
+MAX_SEED = 2**63 - 1
+"""torch takes no larger one."""
+
 app = typer.Typer(
     name="phiray",
     help="Build a Phi-2 vision-language model from nothing, and say how good it is.",
@@ -49,7 +52,7 @@ def demo(
     data: Annotated[
         Path | None, typer.Option(help="Folder with real samples, in place of the built-in data.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of everything.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Training processes.")] = 1,
     as_json: JsonOption = False,
 ) -> None:

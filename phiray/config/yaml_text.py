@@ -135,6 +135,7 @@ def _scalar(node: yaml.Node) -> JsonValue:
             case "float":
                 return float(text.replace(".inf", "inf").replace(".nan", "nan").lower())
             case "str":
+                text.encode()  # half a character, as "\\ud800" spells it, is no text
                 return text
     except ValueError as error:
         raise _refusal(f"{text[:20]!r} is no {kind}", node) from error

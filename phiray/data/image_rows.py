@@ -264,7 +264,7 @@ def fingerprint_of(
     for group in ([*settings, tokenizer.fingerprint, str(tokenizer.eos_id)], texts, sizes):
         digest.update(len(group).to_bytes(8, "big"))
         for text in group:
-            data = text.encode("utf-8", errors="surrogatepass")
+            data = text.encode()
             digest.update(len(data).to_bytes(8, "big") + data)  # no two lists give one hash
     return digest.hexdigest()
 

@@ -83,3 +83,8 @@ def test_format_scalar_reads_back_as_the_same_value(value: str | float | bool | 
 
 def test_dotted_writes_a_path_as_set_takes_it() -> None:
     assert dotted(("data", "annotations", 0)) == "data.annotations.0"
+
+
+def test_parse_yaml_refuses_half_a_character() -> None:
+    with pytest.raises(ConfigError, match=r"settings:1:4: .* is no str"):
+        parse_yaml('a: "\\ud800"', origin="settings")

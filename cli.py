@@ -15,6 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from phiray.errors import ConfigError, ExitCode, PhirayError, exit_code_of
+from phiray.threads import let_threads_sleep
 
 SUITES = ("lm", "caption", "instruct")
 
@@ -321,6 +322,7 @@ def main() -> None:
         sys.exit(ExitCode.TERMINATED)
 
     signal.signal(signal.SIGTERM, terminate)
+    let_threads_sleep()
     try:
         app()
     except SystemExit:

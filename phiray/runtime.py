@@ -17,6 +17,7 @@ import ray
 import ray.data
 
 from phiray.errors import ClusterError, ExitCode
+from phiray.threads import let_threads_sleep
 
 _PRIVATE_UMASK = 0o077
 _OBJECT_STORE_BYTES = 500 * 1024**2
@@ -135,6 +136,7 @@ def start_ray(*, num_cpus: int) -> None:
     ensure_token()
     previous_umask = os.umask(_PRIVATE_UMASK)
     try:
+        let_threads_sleep()
         for name, value in _TRAIN_SETTINGS.items():
             os.environ.setdefault(name, value)
         # Ray puts handlers of its own there, in Python and in C++; the latter aborts the process.

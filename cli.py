@@ -4,9 +4,12 @@ Source: exit codes follow BSD sysexits.h (`phiray/errors.py`).
 Limits: every import of weight is inside the command that needs it, so that `--help` stays fast.
 """
 
+import errno
 import json
+import os
 import signal
 import sys
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -316,29 +319,68 @@ def main() -> None:
     """Run the command line; a user's mistake ends in one paragraph and its exit code."""
     received: list[int] = []
 
-    def terminate(number: int, _frame: FrameType | None) -> NoReturn:
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
         """Leave through all `finally` blocks, so that workers and temporary files go as well."""
         received.append(number)
-        sys.exit(ExitCode.TERMINATED)
+        if _is_loading(frame):
+            _stop_loading(number)
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(ExitCode.TERMINATED)
 
-    signal.signal(signal.SIGTERM, terminate)
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    # Pillow's advice to developers; too large a picture is refused by a limit of our own.
+    warnings.filterwarnings("ignore", message="Image size .* could be decompression bomb")
     let_threads_sleep()
     try:
-        app()
-    except SystemExit:
-        if received:  # in a call of Ray's, it ends with 1 what the handler ended with 143
-            sys.exit(ExitCode.TERMINATED)
+        _run()
+    except BaseException:
+        if received:  # whatever became of it on its way, it is the signal that ends the command
+            sys.exit(_SIGNAL_EXIT + received[0])
         raise
+
+
+_SIGNAL_EXIT = 128
+"""A shell adds it to the number of the signal that ended a command."""
+_LOADER = "<frozen importlib"
+"""File name of the frames that load a module."""
+
+
+def _run() -> None:
+    try:
+        app()
     except PhirayError as error:
         _fail(error.message, error.exit_code)
     except OSError as error:
         code = exit_code_of(error)
+        if code is None and error.errno in _BAD_PATHS:
+            code = ExitCode.MISSING_INPUT
         if code is None:
             raise
         _fail(f"{error.filename or 'The output'}: {error.strerror}. {_MENDS[code]}", code)
 
 
+def _is_loading(frame: FrameType | None) -> bool:
+    """Say whether a module is being loaded, whose C code could swallow an exception.
+
+    Not while Ray runs: it must be ended in order.
+    """
+    ray = sys.modules.get("ray")
+    if ray is not None and getattr(ray, "is_initialized", bool)():
+        return False
+    while frame is not None and not frame.f_code.co_filename.startswith(_LOADER):
+        frame = frame.f_back
+    return frame is not None
+
+
+def _stop_loading(number: int) -> NoReturn:
+    show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
+    os.write(2, f"{show_cursor}stopped while loading; nothing was lost\n".encode())
+    os._exit(_SIGNAL_EXIT + number)
+
+
+_BAD_PATHS = frozenset({errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR})
 _MENDS = {
+    ExitCode.MISSING_INPUT: "Correct the path.",
     ExitCode.IO: "Free some space, or mend the disk, and run it again; what was committed is safe.",
     ExitCode.CANNOT_CREATE: "Name a folder on a disk that can be written.",
     ExitCode.PERMISSION: "Change its permissions, or name a place that is yours.",

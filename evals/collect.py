@@ -129,6 +129,18 @@ def collect_runs(folders: Sequence[Path]) -> list[EvaluatedRun]:
     Raises:
         DataError: if a folder holds no run (66), or two runs have one name (65).
     """
+    places = [Path(folder).resolve() for folder in folders]
+    again = [
+        str(folder)
+        for folder, place in zip(folders, places, strict=True)
+        if places.count(place) > 1
+    ]
+    if again:
+        raise ConfigError(
+            f"{again[0]} is named {len(again)} times. Expected each run once. Leave the others "
+            "out.",
+            exit_code=ExitCode.USAGE,
+        )
     runs = [collect_run(Path(folder)) for folder in folders]
     names = [run.name for run in runs]
     twice = sorted({name for name in names if names.count(name) > 1})

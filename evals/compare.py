@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from phiray.errors import DataError, ExitCode
+from phiray.errors import ConfigError, DataError, ExitCode
 from phiray.evals.aggregate import table_from_samples
 from phiray.evals.bootstrap import MIN_CLUSTERS, paired_interval, sum_by_cluster
 from phiray.evals.collect import EvaluatedRun, collect_runs
@@ -88,14 +88,21 @@ def compare_runs(folders: Sequence[Path]) -> RunComparison:
     """Read the results of evaluated runs and compare each with each.
 
     Raises:
+        ConfigError: if there is nothing to compare with (2).
         DataError: if a run was not evaluated (66), or two runs have one name.
     """
+    if len(folders) < 2:
+        raise ConfigError(
+            f"{len(folders)} run is named. Expected at least two to compare. Name another one, or "
+            "use `phiray report`.",
+            exit_code=ExitCode.USAGE,
+        )
     runs = collect_runs(folders)
-    if not any(run.suites for run in runs):
-        names = ", ".join(run.name for run in runs)
+    missing = [str(run.folder) for run in runs if not run.suites]
+    if missing:
         raise DataError(
-            f"None of the runs {names} was evaluated. Expected evals/SUITE/result.json in at least "
-            "one. Run `phiray eval` first.",
+            f"{', '.join(missing)} was not evaluated. Expected evals/SUITE/result.json in each run "
+            "that is compared. Run `phiray eval` on it first.",
             exit_code=ExitCode.MISSING_INPUT,
         )
     return RunComparison(merge_arms(runs), compare_all(runs))

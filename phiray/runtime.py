@@ -52,7 +52,8 @@ def num_cores() -> int:
 
 def token_path() -> Path:
     """Return the file that holds Ray's token; `RAY_AUTH_TOKEN_PATH` overrides the place."""
-    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
+    given = os.environ.get("RAY_AUTH_TOKEN_PATH")  # Ray, too, takes an empty one as none
+    return Path(given) if given else Path.home() / ".ray" / "auth_token"
 
 
 def ensure_token() -> Path:
@@ -62,9 +63,23 @@ def ensure_token() -> Path:
         The token's file, with mode 0600 (Ray itself would write 0644).
 
     Raises:
-        ClusterError: with exit code 77 if the file cannot be written or belongs to somebody else.
+        ClusterError: with exit code 77 if the file cannot be written or belongs to somebody else,
+            or the environment switches authentication off.
     """
+    mode = os.environ.get("RAY_AUTH_MODE", "token")
+    if mode.lower() != "token":  # Ray takes every other word as `disabled`
+        raise ClusterError(
+            f"RAY_AUTH_MODE is `{mode}`: everybody on this network could run code as you. It must "
+            "be `token` or unset. Unset it.",
+            exit_code=ExitCode.PERMISSION,
+        )
     path = token_path()
+    if path.exists() and not path.is_file():
+        raise ClusterError(
+            f"Ray's token {path} is no file. It must be one that you own. Set RAY_AUTH_TOKEN_PATH "
+            "to a place that you can write.",
+            exit_code=ExitCode.PERMISSION,
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not path.exists() or path.stat().st_size == 0:
@@ -126,13 +141,6 @@ def start_ray(*, num_cpus: int) -> None:
     Raises:
         ClusterError: 77 if the environment switches authentication off, 69 if Ray does not start.
     """
-    mode = os.environ.get("RAY_AUTH_MODE", "token")
-    if mode.lower() != "token":  # Ray takes every other word as `disabled`
-        raise ClusterError(
-            f"RAY_AUTH_MODE is `{mode}`: everybody on this network could run code as you. It must "
-            "be `token` or unset. Unset it.",
-            exit_code=ExitCode.PERMISSION,
-        )
     ensure_token()
     previous_umask = os.umask(_PRIVATE_UMASK)
     try:

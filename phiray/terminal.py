@@ -121,7 +121,8 @@ class LineDisplay:
         self._speeds: dict[str, _Speed] = {}
 
     def __enter__(self) -> Self:
-        """Do nothing; bars need a beginning, lines do not."""
+        """Say that something has begun: modules take seconds to load."""
+        self.note(_STARTING)
         return self
 
     def __exit__(

@@ -142,7 +142,7 @@ def _read(source: str) -> str:
             content = file.read(MAX_FILE_BYTES + 1)
     except IsADirectoryError as error:
         raise ConfigError(
-            f"{source} is a folder. --config takes a YAML file or a preset's name."
+            f"--config is {source!r}, which is a folder. It takes a YAML file or a preset's name."
         ) from error
     except FileNotFoundError as error:
         raise ConfigError(

@@ -135,6 +135,8 @@ def _scalar(node: yaml.Node) -> JsonValue:
             case "float":
                 return float(text.replace(".inf", "inf").replace(".nan", "nan").lower())
             case "str":
+                if "\0" in text:  # no path holds it
+                    raise ValueError("NUL")
                 text.encode()  # half a character, as "\\ud800" spells it, is no text
                 return text
     except ValueError as error:

@@ -88,6 +88,12 @@ def error_from_write(path: Path, error: OSError, *, setting: str | None) -> Data
         setting: full name of the setting that chooses the place; none if none does.
     """
     otherwise = f", or set {setting} to another place" if setting else ""
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return DataError(
+            f"{path} cannot be made: a file is in its way. Expected a folder, or a free name. Move "
+            f"the file{otherwise}.",
+            exit_code=ExitCode.CANNOT_CREATE,
+        )
     return DataError(
         f"{path} cannot be written: {error.strerror}. Expected room and the right to write in "
         f"{path.parent}. Make both{otherwise}.",

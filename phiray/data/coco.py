@@ -133,7 +133,7 @@ def _annotations(
         elif type(record.get("image_id")) is not int or record["image_id"] not in known:
             excluded.append(Excluded("unknown image", f"{place}: {record.get('image_id')!r:.30}"))
         else:
-            annotations.append({"id": index, **record})
+            annotations.append({**record, "id": index})
     return annotations
 
 

@@ -29,7 +29,8 @@ def safe_join(root: Path, name: str) -> Path:
     """Join a file name that came with the data, and refuse one that leaves `root`.
 
     Raises:
-        DataError: for an absolute name, `..`, a URL, a backslash, a NUL, or a link out of `root`.
+        DataError: for an absolute name, `..`, a URL, a backslash, a NUL, half a character, a part
+            of over 255 bytes, or a link out of `root`.
     """
     _check_name(name)
     joined = root / name
@@ -98,7 +99,8 @@ def _image_files(root: Path) -> list[Path]:
         seen.add(real)
         subfolders.sort()
         files += [Path(folder, name) for name in names]
-    return sorted(path for path in files if path.suffix.lower() in IMAGE_SUFFIXES)
+    images = sorted(path for path in files if path.suffix.lower() in IMAGE_SUFFIXES)
+    return [path for path in images if not path.is_fifo()]  # reading one would wait for ever
 
 
 def _check_name(name: str) -> None:
@@ -106,6 +108,8 @@ def _check_name(name: str) -> None:
     parts = name.split("/")
     if not name or name.startswith("/") or ".." in parts or any(c in name for c in "\0\\:"):
         raise _unsafe(name)
+    if any("\ud800" <= c <= "\udfff" for c in name) or any(len(p.encode()) > 255 for p in parts):
+        raise _unsafe(name)  # no file can have it
 
 
 def _unsafe(name: str) -> DataError:

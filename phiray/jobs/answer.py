@@ -12,6 +12,7 @@ from phiray.errors import ConfigError, DataError, ExitCode, exit_code_of
 from phiray.evals.generation import generate_texts
 from phiray.evals.scoring import Candidate, Pixels
 from phiray.images.decode import ImageError, decode_image
+from phiray.images.paths import MAX_BYTES
 from phiray.stages.restore import LoadedModel, generating_model, load_model
 from phiray.text.prompts import caption_prompt, conversation_prompt
 from phiray.types import IGNORE_INDEX, Progress
@@ -42,6 +43,7 @@ def answer(
         DataError: 66 if there is no image at the path, 77 if it may not be read; 65 if it is
             broken, or the prompt is longer than the model's positions.
     """
+    _check_text(question)
     loaded = load_model(checkpoint)
     prompt = build_prompt(loaded, question, image=image)
     if progress is not None:
@@ -86,6 +88,17 @@ def build_prompt(loaded: LoadedModel, question: str | None, *, image: Path | Non
     return Candidate(tokens, [IGNORE_INDEX] * len(tokens), pixels)
 
 
+def _check_text(question: str | None) -> None:
+    try:
+        (question or "").encode()
+    except UnicodeEncodeError as error:  # bytes of another encoding, on the command line
+        raise ConfigError(
+            f"The text {question!r} is not UTF-8 at character {error.start}. Expected text in the "
+            "encoding of the terminal, UTF-8. Type it again.",
+            exit_code=ExitCode.USAGE,
+        ) from error
+
+
 def _check_text_only(question: str | None, image: Path | None, *, stage: str) -> None:
     if image is not None:
         raise ConfigError(
@@ -117,8 +130,14 @@ def _check_caption_only(question: str | None, image: Path | None) -> None:
 
 
 def _read_pixels(image: Path, *, image_size: int) -> Pixels:
+    if image.exists() and not image.is_file():  # a device or a pipe may never end
+        raise DataError(
+            f"{image} is no file. --image takes a JPEG, PNG or WebP file.",
+            exit_code=ExitCode.MISSING_INPUT,
+        )
     try:
-        data = image.read_bytes()
+        with image.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)  # one more than allowed: the decoder refuses it
     except OSError as error:
         raise DataError(
             f"{image} cannot be read: {error.strerror}. --image takes a JPEG, PNG or WebP file.",

@@ -36,7 +36,13 @@ from phiray.jobs.run_folder import (
 )
 from phiray.jobs.tail import shown_steps
 from phiray.jobs.worker import num_readers, train_worker
-from phiray.runtime import CHECKPOINT_PATIENCE_SECONDS, kept_handler, num_cores, ray_session
+from phiray.runtime import (
+    CHECKPOINT_PATIENCE_SECONDS,
+    ensure_token,
+    kept_handler,
+    num_cores,
+    ray_session,
+)
 from phiray.stages.parts import MANIFEST_FILE, PreparedData
 from phiray.stages.pinned import identify_models, pin_models
 from phiray.stages.registry import stage_module
@@ -78,6 +84,7 @@ def train_stage(config: AnyStageConfig, *, resume: bool, display: Display) -> Ru
         PhirayError: of the kind and exit code that fits; the run stays resumable.
     """
     check_workers(config.cluster)
+    ensure_token()
     config = with_absolute_paths(config)
     run_dir = check_run_folder(config, resume=resume)
     if (run_dir / RESULT_FILE).exists():

@@ -80,7 +80,10 @@ class Tokenizer:
                 f"The tokenizer {file} is not UTF-8 text ({error.reason} at byte {error.start}). "
                 f"Expected JSON. Get {TOKENIZER_FILE} again."
             ) from error
-        return Tokenizer(content, eos_token=_eos_token_beside(file))
+        try:
+            return Tokenizer(content, eos_token=_eos_token_beside(file))
+        except DataError as error:
+            raise DataError(f"{file}: {error.message}", exit_code=error.exit_code) from error
 
     def encode(self, text: str) -> list[int]:
         """Give the ids of a text, without any id that the text does not spell."""

@@ -4,6 +4,7 @@ import errno
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,12 @@ def run_phiray(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def restored_signal() -> object:
-    """Give SIGTERM back after `main` took it."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
+    """Give both signals back after `main` took them, and the filters of warnings."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    with warnings.catch_warnings():
+        yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +38,7 @@ def restored_signal() -> object:
         (["train", "align", "--config", "tiny", "--workers", "0"], 2, "--workers"),
         (["train", "align", "--config", "tiny", "--set", "a"], 2, "is no change of a setting"),
         (["train", "align", "--config", "tyny"], 66, "tyny does not exist."),
-        (["train", "align", "--config", "."], 78, ". is a folder."),
+        (["train", "align", "--config", "."], 78, "which is a folder."),
         (
             ["train", "align", "--config", "tiny", "--set", "training.learning_rat=1"],
             78,
@@ -83,6 +86,7 @@ def fail_with(error: Exception) -> object:
         (OSError(errno.ENOSPC, "No space left on device", "/a"), 74, "error: /a: No space left"),
         (OSError(errno.EROFS, "Read-only file system", "/a"), 73, "error: /a: Read-only"),
         (PermissionError(errno.EACCES, "Permission denied", "/a"), 77, "error: /a: Permission"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "/a"), 66, "error: /a: File name too"),
     ],
 )
 def test_main_tells_a_users_fault_in_one_paragraph(
@@ -138,3 +142,35 @@ def test_a_signal_ends_the_command_with_its_code_and_runs_clean_up(
     assert process.returncode == code
     assert "Traceback" not in errors
     assert cleaned.exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_that_meets_the_loading_of_a_module_is_not_lost(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    """A module of C code may swallow what a handler raises; this one does."""
+    (tmp_path / "deaf.py").write_text(
+        "import time\n"
+        "print('ready', flush=True)\n"
+        "try:\n"
+        "    time.sleep(60)\n"
+        "except BaseException:\n"
+        "    pass\n"
+    )
+    script = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from phiray import cli\n"
+        "def app():\n"
+        "    import deaf\n"
+        "cli.app = app\n"
+        "cli.main()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert errors == "stopped while loading; nothing was lost\n"

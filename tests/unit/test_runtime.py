@@ -86,10 +86,24 @@ def test_token_that_cannot_be_kept_is_a_matter_of_permission(
     assert caught.value.exit_code == ExitCode.PERMISSION
 
 
-def test_token_lies_in_the_home_unless_told_otherwise(
+def test_folder_in_place_of_the_token_keeps_its_mode(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path))
+    before = mode(tmp_path)
+    with pytest.raises(ClusterError, match="is no file") as caught:
+        ensure_token()
+    assert caught.value.exit_code == ExitCode.PERMISSION
+    assert mode(tmp_path) == before
+
+
+@pytest.mark.parametrize("given", [None, ""])
+def test_token_lies_in_the_home_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None
+) -> None:
     monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+    if given is not None:
+        monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", given)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert token_path() == tmp_path / ".ray" / "auth_token"
 

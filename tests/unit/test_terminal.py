@@ -49,6 +49,12 @@ def test_line_display_is_silent_about_short_work(clock: Clock) -> None:
     assert lines(buffer) == []
 
 
+def test_line_display_says_that_something_has_begun() -> None:
+    buffer = io.StringIO()
+    with LineDisplay(Console(file=buffer)):
+        assert lines(buffer) == ["starting"]
+
+
 def test_line_display_says_how_long_work_goes_and_when_it_ends(clock: Clock) -> None:
     buffer = io.StringIO()
     display = LineDisplay(Console(file=buffer))

@@ -133,7 +133,7 @@ def test_load_config_refuses_a_missing_file_with_a_suggestion() -> None:
 
 
 def test_load_config_refuses_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"is a folder\. --config takes"):
+    with pytest.raises(ConfigError, match=r"which is a folder\. It takes"):
         load_config(str(tmp_path), "align")
 
 

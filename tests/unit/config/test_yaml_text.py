@@ -85,6 +85,7 @@ def test_dotted_writes_a_path_as_set_takes_it() -> None:
     assert dotted(("data", "annotations", 0)) == "data.annotations.0"
 
 
-def test_parse_yaml_refuses_half_a_character() -> None:
-    with pytest.raises(ConfigError, match=r"settings:1:4: .* is no str"):
-        parse_yaml('a: "\\ud800"', origin="settings")
+def test_parse_yaml_refuses_half_a_character_and_nul() -> None:
+    for text in ('a: "\\ud800"', 'a: "b\\0c"'):
+        with pytest.raises(ConfigError, match=r"settings:1:4: .* is no str"):
+            parse_yaml(text, origin="settings")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from phiray.data.atomic import whole_folder
+from phiray.data.atomic import error_from_write, whole_folder
 from phiray.errors import DataError, ExitCode
 
 
@@ -92,8 +92,15 @@ def test_os_error_becomes_a_message_with_its_exit_code(
 def test_file_in_the_way_exits_73(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(DataError, match="cannot be written") as caught,
+        pytest.raises(DataError, match="a file is in its way") as caught,
         whole_folder(tmp_path / "file" / "new", setting="data.prepared"),
     ):
         pass
     assert caught.value.exit_code == ExitCode.CANNOT_CREATE
+
+
+def test_file_in_the_way_of_a_folder_is_said(tmp_path: Path) -> None:
+    error = FileExistsError(errno.EEXIST, "File exists")
+    told = error_from_write(tmp_path / "a", error, setting="--out")
+    assert "a file is in its way" in told.message
+    assert told.exit_code == ExitCode.CANNOT_CREATE

@@ -30,6 +30,14 @@ def test_read_coco_captions_joins_and_strips(tmp_path: Path, folder: ImageFolder
     assert not found.excluded
 
 
+def test_read_coco_captions_takes_any_annotation_id(tmp_path: Path, folder: ImageFolder) -> None:
+    content = coco_content(num_images=1)
+    for annotation, name in zip(content["annotations"], ([1], {"a": 1}), strict=True):
+        annotation["id"] = name
+    found = read_coco_captions([write_json(tmp_path / "captions.json", content)], folder)
+    assert found.images[0].captions == ("Box 1 at 0.", "Box 1 at 1.")
+
+
 def test_read_coco_captions_joins_the_years_of_one_image(
     tmp_path: Path, folder: ImageFolder
 ) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from phiray.errors import DataError, ExitCode
+from phiray.errors import ConfigError, DataError, ExitCode
 from phiray.evals.collect import TrainingCurve, collect_run, collect_runs
 from tests.unit.evals.runs import write_align_runs, write_lm_runs
 
@@ -32,6 +32,12 @@ def test_collect_runs_refuses_two_of_one_name(tmp_path: Path) -> None:
     second = write_lm_runs(tmp_path / "b")[0]
     with pytest.raises(DataError, match="Several runs are named scratch"):
         collect_runs([first, second])
+
+
+def test_collect_runs_refuses_a_run_that_is_named_twice(tmp_path: Path) -> None:
+    first = write_lm_runs(tmp_path)[0]
+    with pytest.raises(ConfigError, match="scratch is named 2 times"):
+        collect_runs([first, first.parent / "." / first.name])
 
 
 def test_collect_run_says_that_a_folder_is_no_run(tmp_path: Path) -> None:

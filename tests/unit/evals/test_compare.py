@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from phiray.errors import DataError
+from phiray.errors import ConfigError, DataError, ExitCode
 from phiray.evals.collect import collect_runs
 from phiray.evals.comparable import NO_SHARED_SAMPLE, cluster_notes
 from phiray.evals.compare import (
@@ -192,7 +192,13 @@ def test_compare_runs_as_json_has_the_form_of_the_report(tmp_path: Path) -> None
 
 def test_compare_runs_refuses_runs_that_were_not_evaluated(tmp_path: Path) -> None:
     folders = write_lm_runs(tmp_path)
-    for folder in folders:
-        (folder / "evals" / "lm" / "result.json").unlink()
-    with pytest.raises(DataError, match="None of the runs scratch, litgpt was evaluated"):
+    (folders[1] / "evals" / "lm" / "result.json").unlink()
+    with pytest.raises(DataError, match="litgpt was not evaluated") as caught:
         compare_runs(folders)
+    assert caught.value.exit_code == ExitCode.MISSING_INPUT
+
+
+def test_compare_runs_refuses_a_single_run(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="1 run is named") as caught:
+        compare_runs(write_lm_runs(tmp_path)[:1])
+    assert caught.value.exit_code == ExitCode.USAGE

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,8 @@ def test_image_id_from_name_knows_the_three_forms(name: str, image_id: int | Non
         "http://h/x.jpg",
         "a\\b.jpg",
         "x\0.jpg",
+        "\ud800.jpg",
+        f"{'x' * 260}.jpg",
         "C:x",
     ],
 )
@@ -109,3 +112,8 @@ def test_image_folder_says_that_it_is_missing(tmp_path: Path) -> None:
         ImageFolder.scan(tmp_path / "nothing")
 
     assert caught.value.exit_code == ExitCode.MISSING_INPUT
+
+
+def test_scan_passes_over_a_pipe_that_is_named_like_an_image(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "000000000001.jpg")
+    assert ImageFolder.scan(tmp_path).paths == {}

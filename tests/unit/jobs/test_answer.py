@@ -111,13 +111,25 @@ def test_build_prompt_names_an_image_that_is_not_there(tmp_path: Path) -> None:
 def test_build_prompt_names_an_image_that_may_not_be_read(
     image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_: Path) -> bytes:
+    def refuse(_: Path, mode: str) -> bytes:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(DataError, match=r"a\.jpg cannot be read: Permission denied") as caught:
         build_prompt(loaded_model(AlignConfig()), None, image=image)
     assert caught.value.exit_code == ExitCode.PERMISSION
+
+
+def test_build_prompt_reads_no_device_that_never_ends() -> None:
+    with pytest.raises(DataError, match="/dev/zero is no file") as caught:
+        build_prompt(loaded_model(AlignConfig()), None, image=Path("/dev/zero"))
+    assert caught.value.exit_code == ExitCode.MISSING_INPUT
+
+
+def test_answer_refuses_a_text_that_is_not_unicode(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is not UTF-8 at character 2") as caught:
+        answer(tmp_path, "ab\udcff", image=None, max_new_tokens=1)
+    assert caught.value.exit_code == ExitCode.USAGE
 
 
 def test_build_prompt_names_an_image_that_is_broken(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_file_in_the_way_is_refused(config: ScratchConfig) -> None:
     folder = run_folder(config)
     folder.parent.mkdir(parents=True)
     folder.write_text("a file")
-    with pytest.raises(DataError, match="cannot be written") as caught:
+    with pytest.raises(DataError, match="a file is in its way") as caught:
         start(config)
     assert caught.value.exit_code == ExitCode.CANNOT_CREATE
     assert folder.read_text() == "a file"

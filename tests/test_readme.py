@@ -20,6 +20,7 @@ README = (ROOT / "README.md").read_text()
 DOCUMENTS = {"README.md": README, "CONTRIBUTING.md": (ROOT / "CONTRIBUTING.md").read_text()}
 # Any: what bench/demo.py prints.
 DEMOS: list[dict[str, Any]] = json.loads((ROOT / "bench/results/demo.json").read_text())["demos"]
+REAL: dict[str, Any] = json.loads((ROOT / "bench/results/demo-real.json").read_text())["demos"][0]
 BLOCKS = re.findall(r"^```\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
@@ -109,6 +110,16 @@ def test_readme_time_and_memory_are_those_of_the_committed_result() -> None:
     minutes = [demo["minutes"] for demo in DEMOS]
     assert f"{min(minutes)} to {max(minutes)} minutes" in README
     assert f"at most {max(demo['peak_memory_gb'] for demo in DEMOS)} GB" in README
+
+
+def test_readme_figures_of_real_data_are_those_of_the_committed_result() -> None:
+    text = " ".join(README.split())
+    assert "real samples" in REAL["data"]
+    assert f"took {REAL['minutes']} minutes and at most {REAL['peak_memory_gb']} GB" in text
+    assert f"swap accuracy {say_score(REAL, 'caption', 'align-standard', 'swap_accuracy')}" in text
+    assert round(REAL["evals"]["caption"]["align-standard"]["cider_d"]["value"], 2) == 0
+    lm = {name: metrics["bits_per_byte"]["value"] for name, metrics in REAL["evals"]["lm"].items()}
+    assert lm["scratch@redpajama"] > lm["unigram@redpajama"]
 
 
 def test_committed_demos_meet_every_bound_and_are_equal_for_a_seed() -> None:

@@ -199,7 +199,9 @@ def test_a_folder_with_other_files_is_left_alone(
 def test_a_file_in_the_way_is_refused(tmp_path: Path, parts: Parts) -> None:
     out = tmp_path / "out"
     out.write_text("a file")
-    with pytest.raises(DataError, match=r"out cannot be made: a file is in its way.*set --out") as caught:
+    with pytest.raises(
+        DataError, match=r"out cannot be made: a file is in its way.*set --out"
+    ) as caught:
         demo(out)
     assert caught.value.exit_code == ExitCode.CANNOT_CREATE
     assert out.read_text() == "a file"

@@ -136,6 +136,6 @@ def test_write_report_exits_with_the_code_of_the_cause(
 def test_write_report_says_that_it_cannot_write(tmp_path: Path) -> None:
     folders = _folders(tmp_path / "runs")
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be written") as error:
+    with pytest.raises(DataError, match="a file is in its way") as error:
         write_report(folders, tmp_path / "file" / "report.html")
     assert error.value.exit_code is ExitCode.CANNOT_CREATE

@@ -113,6 +113,18 @@ def test_main_lets_a_bug_keep_its_traceback(
         cli.main()
 
 
+def signal_when_ready(script: str, number: signal.Signals) -> tuple[int, str]:
+    """Run a script until it prints `ready`, send it a signal; return its code and errors."""
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=30)
+    return process.returncode, errors
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_command_with_its_code_and_runs_clean_up(
     tmp_path: Path, number: signal.Signals, code: int
@@ -132,14 +144,8 @@ def test_a_signal_ends_the_command_with_its_code_and_runs_clean_up(
         "sys.argv = ['phiray', 'config', 'align']\n"
         "cli.main()\n"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=30)
-    assert process.returncode == code
+    found, errors = signal_when_ready(script, number)
+    assert found == code
     assert "Traceback" not in errors
     assert cleaned.exists()
 
@@ -165,12 +171,6 @@ def test_a_signal_that_meets_the_loading_of_a_module_is_not_lost(
         "cli.app = app\n"
         "cli.main()\n"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=30)
-    assert process.returncode == code
+    found, errors = signal_when_ready(script, number)
+    assert found == code
     assert errors == "stopped while loading; nothing was lost\n"

@@ -1,8 +1,8 @@
-"""Time training steps whose threads wait as OpenMP lets them, or asleep; alone, beside others.
+"""Time training steps whose threads wait in three ways; alone, and beside a busy process.
 
     python bench/contention.py > bench/results/contention.json
 
-Takes five minutes on two cores: real training steps in fresh processes, interleaved.
+Takes four minutes on two cores: real training steps in fresh processes, interleaved.
 Limits: one machine and one size of model; random tokens.
 """
 
@@ -18,11 +18,15 @@ from pathlib import Path
 
 from demo import machine
 
-from phiray.threads import WAIT_POLICY
+from phiray.threads import SPIN_COUNT, WAIT_POLICY
 
 ROUNDS, STEPS, WARM_UP = 3, 30, 5
-POLICIES = {"default": {}, "PASSIVE": {WAIT_POLICY: "PASSIVE"}}
-"""Without a setting, threads that wait spin for a while; phiray lets them sleep."""
+POLICIES = {
+    "OpenMP's default": {},
+    "asleep at once": {WAIT_POLICY: "PASSIVE"},
+    "phiray's": {WAIT_POLICY: "PASSIVE", SPIN_COUNT: "1000"},
+}
+"""Without a setting, threads that wait spin for milliseconds; with phiray's, for microseconds."""
 BUSY_LOOP = "while True: pass"
 
 
@@ -76,7 +80,8 @@ def busy_processes(number: int) -> Iterator[None]:
 
 def measure(policy: str) -> list[float]:
     """Return the times of steps in a fresh process."""
-    environment = {name: value for name, value in os.environ.items() if name != WAIT_POLICY}
+    unset = (WAIT_POLICY, SPIN_COUNT)
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
     words = [sys.executable, __file__, "steps"]
     environment |= POLICIES[policy]
     run = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)

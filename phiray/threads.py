@@ -1,19 +1,29 @@
-"""How the threads of one process wait for one another: asleep, instead of spinning.
+"""How the threads of one process wait for one another: briefly awake, then asleep.
 
-Source: OMP_WAIT_POLICY of OpenMP 5.0, section 6.7. Measured by `bench/contention.py`.
-Limits: OpenMP reads it when torch is first loaded, so this must come before; a value that the user
-has set stays.
+Source: OMP_WAIT_POLICY of OpenMP 5.0, section 6.7, and GOMP_SPINCOUNT of GNU's OpenMP, which torch
+uses on Linux; measured by `bench/contention.py`.
+Limits: OpenMP reads them when torch is first loaded, so this must come before. What the user has
+set stays.
 """
 
 import os
 
 WAIT_POLICY = "OMP_WAIT_POLICY"
+SPIN_COUNT = "GOMP_SPINCOUNT"
+
+_WAITING = {
+    WAIT_POLICY: "PASSIVE",
+    # Some microseconds: as fast as spinning on where nothing else runs, which sleeping at once is
+    # not, and nearly as fast as sleeping at once where something does, which spinning on is not.
+    SPIN_COUNT: "1000",
+}
 
 
 def let_threads_sleep() -> None:
-    """Make this process, and those that it starts, give a waiting thread's core away.
+    """Make this process, and those that it starts, give a waiting thread's core away soon.
 
     A thread that spins holds its core while the one it waits for needs it. With anything else
     running on a small machine, steps of training then take many times as long.
     """
-    os.environ.setdefault(WAIT_POLICY, "PASSIVE")
+    if not any(name in os.environ for name in _WAITING):
+        os.environ.update(_WAITING)

@@ -66,7 +66,7 @@ def _tiny_model(*, moe: MoeConfig | None) -> PhiConfig:
 def _tiny_text_training() -> TrainingConfig:
     return TrainingConfig(
         global_batch_size=8,
-        max_steps=900,
+        max_steps=700,
         learning_rate=5e-3,
         warmup_steps=20,
         weight_decay=0.1,

@@ -1,14 +1,11 @@
 """Look at the lengths of some rows before a run starts: too short a limit is found now.
 
-Source: the rule of three standard deviations for a Poisson count, as for pictures.
-Limits: a sample, so a share slightly above the limit passes; the run itself then counts on.
+Limits: a sample (`phiray/data/sampling.py` says what that means).
 """
 
-import math
 from collections.abc import Callable
 
-import numpy as np
-
+from phiray.data.sampling import choose_sample, clearly_above
 from phiray.errors import DataError
 from phiray.types import Progress
 
@@ -37,8 +34,8 @@ def check_lengths(
     Raises:
         DataError: with the share that does not fit, and a length that would.
     """
-    size = min(SAMPLE_SIZE, num_rows)
-    chosen = np.random.default_rng(0).choice(num_rows, size, replace=False).tolist()
+    chosen = choose_sample(num_rows, at_most=SAMPLE_SIZE)
+    size = len(chosen)
     lengths: list[int] = []
     for row_id in chosen:
         lengths.append(needed_length(row_id))
@@ -47,8 +44,7 @@ def check_lengths(
     if progress is not None:
         progress("measure rows", size, size)
     num_long = sum(length > max_length for length in lengths)
-    doubt = 0.0 if size == num_rows else 3 * math.sqrt(num_long)
-    if num_long - doubt > max_bad_fraction * size:
+    if clearly_above(num_long, size=size, total=num_rows, max_fraction=max_bad_fraction):
         raise DataError(
             f"data.max_length is {max_length}, but {num_long} of {size} rows that were looked at "
             f"({num_long / size:.0%}) take more tokens, image positions included. At most "

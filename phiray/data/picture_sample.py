@@ -1,17 +1,14 @@
 """Look at a few pictures before a run starts: a damaged download is found now, not hours later.
 
-Source: the rule of three standard deviations for a Poisson count.
-Limits: a sample, so a share slightly above the limit passes; the run itself then counts on.
+Limits: a sample (`phiray/data/sampling.py` says what that means).
 """
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from phiray.data.annotations import say_counts
+from phiray.data.sampling import choose_sample, clearly_above
 from phiray.errors import DataError, ExitCode, exit_code_of
 from phiray.images.decode import ImageError, check_image
 
@@ -29,11 +26,10 @@ def check_pictures(paths: Sequence[Path], *, max_bad_fraction: float) -> None:
     Raises:
         DataError: with the counts by reason and one of the files; 77 if most may not be read.
     """
-    size = min(SAMPLE_SIZE, len(paths))
-    chosen = np.random.default_rng(0).choice(len(paths), size, replace=False)
+    chosen = choose_sample(len(paths), at_most=SAMPLE_SIZE)
+    size = len(chosen)
     bad = [(paths[i], *fault) for i in chosen if (fault := _fault(paths[i])) is not None]
-    doubt = 0.0 if size == len(paths) else 3 * math.sqrt(len(bad))
-    if len(bad) - doubt > max_bad_fraction * size:
+    if clearly_above(len(bad), size=size, total=len(paths), max_fraction=max_bad_fraction):
         raise DataError(
             f"{len(bad)} of {size} pictures that were looked at cannot be used "
             f"({say_counts(Counter(reason for _, reason, _ in bad))}), e.g. {bad[0][0]}. At most "

@@ -7,13 +7,12 @@ Limits: one image per row; the caption follows the image without a prompt.
 from phiray.config.model import ModelDescription
 from phiray.config.stages import AlignConfig
 from phiray.data.image_rows import CaptionRows
-from phiray.data.length_sample import check_lengths
-from phiray.data.picture_sample import check_pictures
 from phiray.models.clip import ClipTower
 from phiray.models.freezing import freeze_for_stage
 from phiray.models.projector import build_projector
 from phiray.models.vision_language import VisionLanguageModel
 from phiray.stages.given_model import check_given_model, explained_absence
+from phiray.stages.images import prepare_image_rows
 from phiray.stages.language_models import load_language_model, read_language_config
 from phiray.stages.parts import PreparedData, StageParts, merge_ledgers, read_tokenizer
 from phiray.training.objective import Objective
@@ -35,16 +34,7 @@ def prepare(config: AlignConfig, *, progress: Progress | None = None) -> Prepare
     )
     ClipTower(config.vision)
     rows = _rows(config, progress=progress)
-    paths = [image.path for image in rows.examples]
-    check_pictures(paths, max_bad_fraction=config.data.max_bad_fraction)
-    check_lengths(
-        rows.needed_length,
-        num_rows=rows.num_rows,
-        max_length=config.data.max_length,
-        max_bad_fraction=config.data.max_bad_fraction,
-        progress=progress,
-    )
-    return PreparedData(rows.fingerprint, rows.counts, tuple(rows.excluded))
+    return prepare_image_rows(rows, config.data, progress=progress)
 
 
 def build(config: AlignConfig) -> StageParts:

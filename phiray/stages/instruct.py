@@ -7,8 +7,6 @@ Limits: full fine-tuning; no LoRA yet.
 from phiray.config.model import VisionConfig
 from phiray.config.stages import InstructConfig, image_length_fault
 from phiray.data.image_rows import ConversationRows
-from phiray.data.length_sample import check_lengths
-from phiray.data.picture_sample import check_pictures
 from phiray.errors import ConfigError
 from phiray.models.freezing import freeze_for_stage
 from phiray.models.vision_language import VisionLanguageModel
@@ -17,6 +15,7 @@ from phiray.stages.given_model import (
     check_same_tokenizer,
     explained_absence,
 )
+from phiray.stages.images import prepare_image_rows
 from phiray.stages.parts import PreparedData, StageParts, merge_ledgers, read_tokenizer
 from phiray.stages.restore import load_model, read_outline
 from phiray.training.objective import Objective
@@ -46,16 +45,7 @@ def prepare(config: InstructConfig, *, progress: Progress | None = None) -> Prep
         setting=setting,
     )
     rows = _rows(config, outline.description.vision, progress=progress)
-    paths = list(dict.fromkeys(row.path for row in rows.examples))
-    check_pictures(paths, max_bad_fraction=config.data.max_bad_fraction)
-    check_lengths(
-        rows.needed_length,
-        num_rows=rows.num_rows,
-        max_length=config.data.max_length,
-        max_bad_fraction=config.data.max_bad_fraction,
-        progress=progress,
-    )
-    return PreparedData(rows.fingerprint, rows.counts, tuple(rows.excluded))
+    return prepare_image_rows(rows, config.data, progress=progress)
 
 
 def build(config: InstructConfig) -> StageParts:

@@ -1,0 +1,31 @@
+"""What `align` and `instruct` look at alike before Ray starts: pictures and lengths of the rows.
+
+Limits: samples, so that a large data set is judged in seconds; the run itself counts on.
+"""
+
+from phiray.config.data import ImageDataConfig
+from phiray.data.image_rows import CaptionRows, ConversationRows
+from phiray.data.length_sample import check_lengths
+from phiray.data.picture_sample import check_pictures
+from phiray.stages.parts import PreparedData
+from phiray.types import Progress
+
+
+def prepare_image_rows(
+    rows: CaptionRows | ConversationRows, config: ImageDataConfig, *, progress: Progress | None
+) -> PreparedData:
+    """Refuse rows of which too many could not be used, and say what the rows are.
+
+    Raises:
+        DataError: if too many pictures are bad or too many rows too long.
+    """
+    paths = list(dict.fromkeys(example.path for example in rows.examples))
+    check_pictures(paths, max_bad_fraction=config.max_bad_fraction)
+    check_lengths(
+        rows.needed_length,
+        num_rows=rows.num_rows,
+        max_length=config.max_length,
+        max_bad_fraction=config.max_bad_fraction,
+        progress=progress,
+    )
+    return PreparedData(rows.fingerprint, rows.counts, tuple(rows.excluded))

@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+
+from phiray.config.data import ImageDataConfig
+from phiray.data.image_rows import CaptionRows, ConversationRows
+from phiray.errors import DataError
+from phiray.stages.images import prepare_image_rows
+from tests.image_builders import NUM_PATCHES, write_image_world
+
+ROWS = [CaptionRows, ConversationRows]
+
+
+def config_of(folder: Path, *, max_length: int = 400) -> ImageDataConfig:
+    world = write_image_world(folder)
+    return ImageDataConfig.model_validate({**world.model_dump(), "max_length": max_length})
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_whole_rows_are_told_by_what_they_are(
+    tmp_path: Path, kind: type[CaptionRows | ConversationRows]
+) -> None:
+    config = config_of(tmp_path)
+    rows = kind(config, num_patches=NUM_PATCHES, seed=0)
+    prepared = prepare_image_rows(rows, config, progress=None)
+    assert prepared.fingerprint == rows.fingerprint
+    assert prepared.counts["rows"] == rows.num_rows > 0
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_broken_pictures_are_refused(
+    tmp_path: Path, kind: type[CaptionRows | ConversationRows]
+) -> None:
+    config = config_of(tmp_path)
+    for picture in tmp_path.rglob("*.jpg"):
+        picture.write_bytes(b"no picture")
+    rows = kind(config, num_patches=NUM_PATCHES, seed=0)
+    with pytest.raises(DataError, match="pictures that were looked at cannot be used"):
+        prepare_image_rows(rows, config, progress=None)
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_rows_that_do_not_fit_are_refused(
+    tmp_path: Path, kind: type[CaptionRows | ConversationRows]
+) -> None:
+    config = config_of(tmp_path, max_length=NUM_PATCHES + 1)
+    rows = kind(config, num_patches=NUM_PATCHES, seed=0)
+    with pytest.raises(DataError, match=r"data\.max_length is .* take more tokens"):
+        prepare_image_rows(rows, config, progress=None)

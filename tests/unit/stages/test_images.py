@@ -43,7 +43,7 @@ def test_broken_pictures_are_refused(
 def test_rows_that_do_not_fit_are_refused(
     tmp_path: Path, kind: type[CaptionRows | ConversationRows]
 ) -> None:
-    config = config_of(tmp_path, max_length=NUM_PATCHES + 1)
+    config = config_of(tmp_path, max_length=8)
     rows = kind(config, num_patches=NUM_PATCHES, seed=0)
     with pytest.raises(DataError, match=r"data\.max_length is .* take more tokens"):
         prepare_image_rows(rows, config, progress=None)

@@ -91,7 +91,11 @@ def parse_yaml(text: str, *, origin: str) -> YamlTree:
 
 def format_scalar(value: JsonValue) -> str:
     """Write one value without line breaks, quoted where plain text would read as something else."""
-    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=1 << 30)
+    # single quotes would keep a line break as one
+    style = '"' if isinstance(value, str) and not value.isprintable() else None
+    text = yaml.dump(
+        value, Dumper=_Dumper, default_flow_style=True, default_style=style, width=1 << 30
+    )
     return text.removesuffix("...\n").rstrip("\n")
 
 

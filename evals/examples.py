@@ -15,8 +15,8 @@ from phiray.config.data import ImageDataConfig
 from phiray.data.annotations import say_counts
 from phiray.data.coco import CaptionedImage
 from phiray.data.conversations import Conversation
-from phiray.data.image_rows import CaptionRows, ConversationRows, Part
-from phiray.data.split import image_key, split_fraction
+from phiray.data.image_rows import CaptionRows, ConversationRows
+from phiray.data.split import Part, image_key, split_fraction
 from phiray.errors import DataError
 from phiray.evals.caption import CaptionExample, CaptionTask
 from phiray.evals.cider import idf_from_references

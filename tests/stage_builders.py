@@ -24,6 +24,7 @@ from phiray.data.order import OrderSettings, rank_positions
 from phiray.jobs.run_folder import run_folder
 from phiray.stages.parts import StageParts, checkpoint_texts
 from phiray.stages.registry import stage_module
+from phiray.stages.validation import build_validation
 from phiray.training.collective import Collective
 from phiray.training.loop import LoopResult, LoopSettings, run_loop
 from phiray.training.run_files import open_run, resume
@@ -202,7 +203,10 @@ def train(config: AnyStageConfig, *, device: torch.device = CPU) -> Trained:
         num_rows=parts.source.num_rows,
         max_bad_fraction=config.data.max_bad_fraction,
     )
-    result = run_loop(state, steps, settings=settings, files=files, collective=collective)
+    validate = build_validation(parts, config.training, device=CPU, collective=collective)
+    result = run_loop(
+        state, steps, settings=settings, files=files, collective=collective, validate=validate
+    )
     return Trained(parts, files.run_dir, before, result)
 
 

@@ -36,6 +36,9 @@ class SplitConfig(Config):
 
     heldout_fraction: float = Field(default=0.1, gt=0, lt=1)
     """Share (0..1) of images, books or documents that no stage trains on."""
+    validation_fraction: float = Field(default=0.0, ge=0, lt=1)
+    """Share (0..1) of all others on which a run measures itself at each checkpoint, and does not
+    train; 0 measures nothing. A search needs it: whoever chooses by held-out data spoils them."""
     salt: str = "phiray-split-1"
     """Text that is hashed with the id. Changing it changes the split of every id."""
 

@@ -40,6 +40,9 @@ class TrainingConfig(Config):
     it is many times slower."""
     checkpoint_every_steps: int = Field(default=100, ge=1)
     """A committed checkpoint each so many steps, and one at the end."""
+    max_validation_rows: int = Field(default=256, ge=1)
+    """Rows, of the validation part, that are measured at each checkpoint; see
+    data.split.validation_fraction."""
     keep_checkpoints: int = Field(default=2, ge=1)
     """Older checkpoints beyond this number are deleted."""
     log_row_ids: bool = False

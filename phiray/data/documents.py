@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 from phiray.config.data import SplitConfig
 from phiray.data import gutenberg, redpajama
 from phiray.data.records import BadDocument, Document, Entry
-from phiray.data.split import is_heldout, split_fraction
+from phiray.data.split import Part, part_of, split_fraction
 from phiray.errors import DataError, ExitCode
 from phiray.types import Progress
 
@@ -57,6 +57,7 @@ class DocumentIndex:
     """All documents of a data set, each in its part; copies of one count once."""
 
     train: list[DocumentRef] = field(default_factory=list)
+    validation: list[DocumentRef] = field(default_factory=list)
     heldout: list[DocumentRef] = field(default_factory=list)
     bad: list[BadDocument] = field(default_factory=list)
     duplicates: list[DocumentRef] = field(default_factory=list)
@@ -64,7 +65,12 @@ class DocumentIndex:
     @property
     def num_documents(self) -> int:
         """All that was found, usable or not."""
-        return len(self.train) + len(self.heldout) + len(self.bad) + len(self.duplicates)
+        usable = sum(len(self.part(part)) for part in get_args(Part))
+        return usable + len(self.bad) + len(self.duplicates)
+
+    def part(self, part: Part) -> list[DocumentRef]:
+        """Return the documents of a part."""
+        return {"train": self.train, "validation": self.validation, "heldout": self.heldout}[part]
 
     @property
     def bad_counts(self) -> dict[str, int]:
@@ -125,11 +131,10 @@ def index_documents(
             index.duplicates.append(ref)
             continue
         seen.add(entry.key)
-        heldout = is_heldout(entry.key, salt=split.salt, heldout_fraction=split.heldout_fraction)
-        (index.heldout if heldout else index.train).append(ref)
+        index.part(part_of(entry.key, split)).append(ref)
     by_hash = _hash_order(split.salt)
-    index.train.sort(key=by_hash)
-    index.heldout.sort(key=by_hash)
+    for part in get_args(Part):
+        index.part(part).sort(key=by_hash)
     return index
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,14 +21,12 @@ from phiray.data.annotations import Excluded, check_excluded, existing_files
 from phiray.data.coco import CaptionedImage, read_coco_captions
 from phiray.data.conversations import Conversation, read_conversations
 from phiray.data.rows import FILLER, Row, bad_row, table_from_rows
-from phiray.data.split import image_key, is_heldout
+from phiray.data.split import SETTING_OF, Part, image_key, part_of
 from phiray.errors import DataError
 from phiray.images.paths import MAX_BYTES, ImageFolder
 from phiray.text.prompts import TokenRow, Turn, caption_row, conversation_row
 from phiray.text.tokenizer import Tokenizer
 from phiray.types import FILLER_ROW, Progress
-
-Part = Literal["train", "heldout"]
 
 
 class HasImage(Protocol):
@@ -193,22 +191,15 @@ def select_part(
     Raises:
         DataError: if nothing is left.
     """
-    wants_heldout = part == "heldout"
-    split = config.split
-    heldout = {
-        image_id: is_heldout(
-            image_key(image_id), salt=split.salt, heldout_fraction=split.heldout_fraction
-        )
-        for image_id in {example.image_id for example in examples}
-    }
-    image_ids = sorted(image_id for image_id, held in heldout.items() if held == wants_heldout)
-    if config.max_images is not None and not wants_heldout:
+    found = {example.image_id for example in examples}
+    image_ids = sorted(i for i in found if part_of(image_key(i), config.split) == part)
+    if config.max_images is not None and part == "train":
         order = np.random.Generator(np.random.PCG64(seed)).permutation(len(image_ids))
         image_ids = [image_ids[index] for index in order[: config.max_images]]
     if not image_ids:
         raise DataError(
-            f"The {part} part has 0 of {len(heldout)} images on disk. Expected at least one. Give "
-            "more images, or change data.split.heldout_fraction."
+            f"The {part} part has 0 of {len(found)} images on disk. Expected at least one. Give "
+            f"more images, or change data.split.{SETTING_OF[part]}."
         )
     chosen = set(image_ids)
     return [example for example in examples if example.image_id in chosen]

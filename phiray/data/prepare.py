@@ -32,6 +32,7 @@ from phiray.data.prepared import (
     PreparedText,
     find_prepared,
 )
+from phiray.data.split import SETTING_OF, Part
 from phiray.errors import DataError
 from phiray.text.packing import Packing, token_dtype
 from phiray.text.tokenizer import Tokenizer
@@ -59,20 +60,23 @@ class _Job:
     """What tokenising needs to know."""
 
     config: TextDataConfig
+    part: Part
     root: Path
     tokenizer: Tokenizer
     progress: Progress | None
 
 
-def prepare_text(config: TextDataConfig, *, progress: Progress | None = None) -> PreparedText:
-    """Tokenise the training part of a data set, or find it as it was tokenised before.
+def prepare_text(
+    config: TextDataConfig, *, part: Part = "train", progress: Progress | None = None
+) -> PreparedText:
+    """Tokenise a part of a data set, or find it as it was tokenised before.
 
     Raises:
         DataError: if inputs are missing (66) or too many are unusable (65), or if the folder
             cannot be written (73, 74, 77).
     """
     root = Path(config.root)
-    job = _Job(config, root, Tokenizer.load(root / config.tokenizer), progress)
+    job = _Job(config, part, root, Tokenizer.load(root / config.tokenizer), progress)
     plan = _plan(job)
     folder = root / config.prepared / f"{config.source}-{plan.fingerprint[:16]}"
     was_there = folder.exists()
@@ -82,7 +86,7 @@ def prepare_text(config: TextDataConfig, *, progress: Progress | None = None) ->
     if was_there:  # and refused; what another worker finishes from here on must stay
         _clear(folder)
     index = index_documents(config.source, root, split=config.split, progress=progress)
-    _check_index(index, config=config)
+    _check_index(index, config=config, part=part)
     with whole_folder(folder, setting="data.prepared") as partial:
         manifest = _write(partial, plan=plan, index=index, job=job)
     return PreparedText(folder, manifest)
@@ -107,7 +111,7 @@ def plan_text(config: TextDataConfig, *, progress: Progress | None = None) -> Da
         DataError: if inputs are missing (66).
     """
     root = Path(config.root)
-    return _plan(_Job(config, root, Tokenizer.load(root / config.tokenizer), progress))
+    return _plan(_Job(config, "train", root, Tokenizer.load(root / config.tokenizer), progress))
 
 
 def _plan(job: _Job) -> DataManifest:
@@ -116,26 +120,28 @@ def _plan(job: _Job) -> DataManifest:
         name=job.config.source,
         files=file_entries(files, root=job.root, progress=job.progress),
         tokenizer=job.tokenizer.fingerprint,
-        settings=_settings(job.config, tokenizer=job.tokenizer),
+        settings=_settings(job.config, part=job.part, tokenizer=job.tokenizer),
     )
 
 
 def _settings(
-    config: TextDataConfig, *, tokenizer: Tokenizer
+    config: TextDataConfig, *, part: Part, tokenizer: Tokenizer
 ) -> dict[str, str | int | float | None]:
     return {
         "format": _FORMAT,
+        "part": part,
         "sequence_length": config.sequence_length,
         "max_train_tokens": config.max_train_tokens,
         "salt": config.split.salt,
         "heldout_fraction": config.split.heldout_fraction,
+        "validation_fraction": config.split.validation_fraction,
         "vocab_size": tokenizer.vocab_size,
         "eos_id": tokenizer.eos_id,
         "pad_id": tokenizer.pad_id,
     }
 
 
-def _check_index(index: DocumentIndex, *, config: TextDataConfig) -> None:
+def _check_index(index: DocumentIndex, *, config: TextDataConfig, part: Part) -> None:
     """Stop before hours of work if the data is not what it should be."""
     allowed = config.max_bad_fraction * index.num_documents
     if len(index.bad) > allowed:
@@ -147,16 +153,17 @@ def _check_index(index: DocumentIndex, *, config: TextDataConfig) -> None:
             f"data.max_bad_fraction={config.max_bad_fraction} of them may be. Mend or remove them, "
             "or raise the share."
         )
-    if not index.train:
+    if not index.part(part):
         raise DataError(
-            f"None of {index.num_documents} {config.source} documents is left for training "
-            f"({len(index.heldout)} are held out). Training needs at least 1. Add documents, or "
-            "lower data.split.heldout_fraction."
+            f"The {part} part has none of {index.num_documents} {config.source} documents "
+            f"({len(index.heldout)} are held out). It needs at least 1. Add documents, or change "
+            f"data.split.{SETTING_OF[part]}."
         )
 
 
 def _write(partial: Path, *, plan: DataManifest, index: DocumentIndex, job: _Job) -> DataManifest:
-    tokenised = _write_tokens(partial / TOKENS_FILE, refs=index.train, job=job)
+    refs = index.part(job.part)
+    tokenised = _write_tokens(partial / TOKENS_FILE, refs=refs, job=job)
     num_tokens = sum(document.num_tokens for document in tokenised)
     packing = Packing(num_tokens, job.config.sequence_length)
     _write_lines(partial / DOCUMENTS_FILE, [asdict(document) for document in tokenised])
@@ -168,9 +175,9 @@ def _write(partial: Path, *, plan: DataManifest, index: DocumentIndex, job: _Job
             "rows": packing.num_rows,
             "tokens": num_tokens,
             "padding": packing.num_padding,
-            "train_documents": len(tokenised),
-            "train_bytes": sum(document.num_bytes for document in tokenised),
-            "beyond_limit_documents": len(index.train) - len(tokenised),
+            "documents": len(tokenised),
+            "bytes": sum(document.num_bytes for document in tokenised),
+            "beyond_limit_documents": len(refs) - len(tokenised),
             "heldout_documents": len(index.heldout),
             "duplicate_documents": len(index.duplicates),
             "bad_documents": len(index.bad),

@@ -54,7 +54,7 @@ class PreparedText:
         stream = np.memmap(self.folder / TOKENS_FILE, dtype=self.dtype, mode="r")
         return stream[: self.packing.num_tokens]
 
-    def train_keys(self) -> list[str]:
+    def document_keys(self) -> list[str]:
         """List the keys of the documents that the rows were made of, for the ledger."""
         with (self.folder / DOCUMENTS_FILE).open(encoding="utf-8") as lines:
             return [str(json.loads(line)["key"]) for line in lines]

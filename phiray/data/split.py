@@ -1,10 +1,23 @@
-"""Which ids are held out: one pure function of the id, shared by all stages and evaluations.
+"""Which part an id belongs to: one pure function of the id, for all stages and evaluations.
 
 Source: hashing ids, as in TensorFlow Datasets' and Hugging Face's stable splits; sha256 of UTF-8.
 Limits: near duplicates under different ids may land on different sides.
 """
 
 import hashlib
+from typing import Literal
+
+from phiray.config.data import SplitConfig
+
+Part = Literal["train", "validation", "heldout"]
+"""`train` is learnt; by `validation` a run or a search judges itself; `heldout` is for evals."""
+
+SETTING_OF: dict[Part, str] = {
+    "train": "heldout_fraction",
+    "validation": "validation_fraction",
+    "heldout": "heldout_fraction",
+}
+"""Which setting of `data.split` gives a part more ids, or leaves it some."""
 
 _HASH_BYTES = 8
 _HASH_RANGE = 1 << (8 * _HASH_BYTES)
@@ -19,6 +32,14 @@ def is_heldout(key: str, *, salt: str, heldout_fraction: float) -> bool:
         heldout_fraction: share (0..1) of all ids.
     """
     return split_fraction(key, salt=salt) < heldout_fraction
+
+
+def part_of(key: str, split: SplitConfig) -> Part:
+    """Return the part of an id; what is held out does not depend on how much is for validation."""
+    if is_heldout(key, salt=split.salt, heldout_fraction=split.heldout_fraction):
+        return "heldout"
+    place = split_fraction(key, salt=f"{split.salt}:validation")
+    return "validation" if place < split.validation_fraction else "train"
 
 
 def split_fraction(key: str, *, salt: str) -> float:

@@ -29,6 +29,7 @@ from phiray.jobs.payload import TrainedRun, WorkerPayload
 from phiray.runtime import quiet_ray
 from phiray.stages.parts import CARRIED_MANIFEST_FILE, StageParts, checkpoint_texts
 from phiray.stages.registry import stage_module
+from phiray.stages.validation import build_validation
 from phiray.training.collective import Collective, current_collective
 from phiray.training.loop import LoopSettings, run_loop
 from phiray.training.metrics_log import Metrics, log_event
@@ -130,6 +131,7 @@ def _train(payload: WorkerPayload) -> TrainedRun:
         settings=settings,
         files=files,
         collective=collective,
+        validate=build_validation(parts, config.training, device=device, collective=collective),
         on_checkpoint=_report,
     )
     return TrainedRun(steps=result.step, loop_seconds=time.monotonic() - start)

@@ -7,6 +7,7 @@ Limits: one image per row; the caption follows the image without a prompt.
 from phiray.config.model import ModelDescription
 from phiray.config.stages import AlignConfig
 from phiray.data.image_rows import CaptionRows
+from phiray.data.split import Part
 from phiray.models.clip import ClipTower
 from phiray.models.freezing import freeze_for_stage
 from phiray.models.projector import build_projector
@@ -55,6 +56,7 @@ def build(config: AlignConfig) -> StageParts:
     rows = _rows(config)
     return StageParts(
         source=rows,
+        validation=_validation_rows(config),
         objective=Objective(
             model,
             moe=language.config.moe,
@@ -77,11 +79,19 @@ def build(config: AlignConfig) -> StageParts:
     )
 
 
-def _rows(config: AlignConfig, *, progress: Progress | None = None) -> CaptionRows:
+def _validation_rows(config: AlignConfig) -> CaptionRows | None:
+    if config.data.split.validation_fraction == 0:
+        return None
+    return _rows(config, part="validation")
+
+
+def _rows(
+    config: AlignConfig, *, part: Part = "train", progress: Progress | None = None
+) -> CaptionRows:
     return CaptionRows(
         config.data,
         num_patches=config.vision.num_patches,
         seed=config.run.seed,
-        part="train",
+        part=part,
         progress=progress,
     )

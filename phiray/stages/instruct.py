@@ -7,6 +7,7 @@ Limits: full fine-tuning; no LoRA yet.
 from phiray.config.model import VisionConfig
 from phiray.config.stages import InstructConfig, image_length_fault
 from phiray.data.image_rows import ConversationRows
+from phiray.data.split import Part
 from phiray.errors import ConfigError
 from phiray.models.freezing import freeze_for_stage
 from phiray.models.vision_language import VisionLanguageModel
@@ -58,6 +59,7 @@ def build(config: InstructConfig) -> StageParts:
     rows = _rows(config, vision)
     return StageParts(
         source=rows,
+        validation=_validation_rows(config, vision),
         objective=Objective(
             model,
             moe=loaded.description.language_model.moe,
@@ -73,13 +75,23 @@ def build(config: InstructConfig) -> StageParts:
     )
 
 
+def _validation_rows(config: InstructConfig, vision: VisionConfig) -> ConversationRows | None:
+    if config.data.split.validation_fraction == 0:
+        return None
+    return _rows(config, vision, part="validation")
+
+
 def _rows(
-    config: InstructConfig, vision: VisionConfig, *, progress: Progress | None = None
+    config: InstructConfig,
+    vision: VisionConfig,
+    *,
+    part: Part = "train",
+    progress: Progress | None = None,
 ) -> ConversationRows:
     return ConversationRows(
         config.data,
         num_patches=vision.num_patches,
         seed=config.run.seed,
-        part="train",
+        part=part,
         progress=progress,
     )

@@ -50,7 +50,9 @@ class StageParts:
     """One stage, ready to be trained by a loop that knows none of its names."""
 
     source: RowSource
-    """Rows of the training split."""
+    """Rows of the training part."""
+    validation: RowSource | None
+    """Rows of the validation part; none if the settings keep none."""
     objective: Objective
     """The model with its loss; parameters that the stage does not train are frozen."""
     model: nn.Module

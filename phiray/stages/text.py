@@ -4,6 +4,7 @@ Source: DESIGN 6 (packed rows; a ledger of seen ids travels with the checkpoints
 Limits: the stages differ in their data and in whose model it is; loss and loop are the same.
 """
 
+from phiray.config.data import TextDataConfig
 from phiray.config.model import ModelDescription, PhiConfig, rounded_vocab_size
 from phiray.config.stages import LitgptConfig, ScratchConfig
 from phiray.config.training import StandardMethod
@@ -26,6 +27,8 @@ def prepare_text_stage(
     """Check the vocabulary, then tokenise and pack; a second call finds it done."""
     check_vocabulary(read_tokenizer(config.data.root, config.data.tokenizer), config.model)
     prepared = prepare_text(config.data, progress=progress)
+    if config.data.split.validation_fraction > 0:
+        prepare_text(config.data, part="validation", progress=progress)
     excluded = tuple(
         Excluded(bad.reason, f"{bad.where}: {bad.detail}") for bad in prepared.bad_documents()
     )
@@ -41,6 +44,7 @@ def build_text_stage(
     freeze_for_stage(model, config.stage)
     return StageParts(
         source=TextRows.from_prepared(prepared),
+        validation=_validation_rows(config.data),
         objective=Objective(
             model,
             moe=config.model.moe,
@@ -54,6 +58,12 @@ def build_text_stage(
         image_size=None,
         ledger=text_ledger(prepared),
     )
+
+
+def _validation_rows(data: TextDataConfig) -> TextRows | None:
+    if data.split.validation_fraction == 0:
+        return None
+    return TextRows.from_prepared(prepare_text(data, part="validation"))
 
 
 def check_vocabulary(tokenizer: Tokenizer, model: PhiConfig) -> None:
@@ -73,7 +83,7 @@ def check_vocabulary(tokenizer: Tokenizer, model: PhiConfig) -> None:
 def text_ledger(prepared: PreparedText) -> Ledger:
     """Return the ids of the documents that prepared rows were made of."""
     ledger: Ledger = {}
-    for key in prepared.train_keys():
+    for key in prepared.document_keys():
         kind, _, name = key.partition(":")
         ledger.setdefault(kind, []).append(int(name) if kind == "book" else name)
     return ledger

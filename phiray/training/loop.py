@@ -25,6 +25,7 @@ from phiray.batch import StepInput
 from phiray.checkpoints.commit import commit_frozen
 from phiray.config.training import TrainingConfig
 from phiray.errors import DataError, PhirayError
+from phiray.models.interface import TokenModel, as_token_model
 from phiray.training.collective import Collective, raise_together, run_on_first, sum_numbers
 from phiray.training.metrics_log import Metrics, MetricsLog, log_event, measure_step
 from phiray.training.optimizer import set_learning_rate
@@ -34,6 +35,11 @@ from phiray.training.schedule import learning_rate_at
 from phiray.training.state import TrainState, frozen_tensors
 from phiray.training.step import StepResult, StepSettings, seed_step, settle_buckets, train_step
 from phiray.types import BadRow
+
+VALIDATION_METRIC = "validation/loss_nats_per_token"
+
+Validate = Callable[[TokenModel], float]
+"""Measures a model on rows that it does not train on; called on every worker."""
 
 OnCheckpoint = Callable[[int, Path, Metrics], None]
 """Told of each committed checkpoint, on every worker: step, folder, the last step's metrics."""
@@ -74,6 +80,7 @@ def run_loop(
     settings: LoopSettings,
     files: RunFiles,
     collective: Collective,
+    validate: Validate | None = None,
     on_checkpoint: OnCheckpoint | None = None,
 ) -> LoopResult:
     """Train from `state.step` to `training.max_steps`.
@@ -84,6 +91,7 @@ def run_loop(
         settings: optimisation, device, size of the data.
         files: where to write.
         collective: the workers.
+        validate: asked before each checkpoint; its figure stands in that step's metrics.
         on_checkpoint: told of each committed checkpoint.
 
     Raises:
@@ -91,7 +99,14 @@ def run_loop(
         CheckpointError: if a checkpoint cannot be written (74), or a newer attempt has begun.
         PhirayError: if loss or gradient is not finite.
     """
-    run = _Run(state, settings, files=files, collective=collective, on_checkpoint=on_checkpoint)
+    run = _Run(
+        state,
+        settings,
+        files=files,
+        collective=collective,
+        validate=validate,
+        on_checkpoint=on_checkpoint,
+    )
     try:
         return run.train(steps)
     finally:
@@ -108,6 +123,7 @@ class _Run:
         *,
         files: RunFiles,
         collective: Collective,
+        validate: Validate | None,
         on_checkpoint: OnCheckpoint | None,
     ) -> None:
         self._state = state
@@ -115,6 +131,7 @@ class _Run:
         self._training = settings.training
         self._files = files
         self._collective = collective
+        self._validate = validate
         self._on_checkpoint = on_checkpoint
         self._step_settings = StepSettings(
             max_grad_norm=settings.training.max_grad_norm,
@@ -136,13 +153,18 @@ class _Run:
             result = self._update(step_input)
             seconds = time.perf_counter() - started
             self._record(result, step_input, seconds=seconds, waited_seconds=waited_seconds)
-            if self._state.step % self._training.checkpoint_every_steps == 0:
+            if self._is_due():
                 self._commit()
         return self._end()
 
     def close(self) -> None:
         if self._log is not None:
             self._log.close()
+
+    def _is_due(self) -> bool:
+        """Tell whether a checkpoint belongs behind the step that was made."""
+        step, training = self._state.step, self._training
+        return step % training.checkpoint_every_steps == 0 or step == training.max_steps
 
     def _open_files(self, pids: list[int]) -> dict[int, str]:
         step, run_dir = self._state.step, self._files.run_dir
@@ -228,6 +250,8 @@ class _Run:
             "bad_rows": len(self._bad_reasons),
             **measure_step(result, seconds=seconds, waited_seconds=waited_seconds),
         }
+        if self._validate is not None and self._is_due():
+            self._metrics[VALIDATION_METRIC] = self._validate(as_token_model(self._state.model))
         row_ids = self._gather_row_ids(step_input) if self._training.log_row_ids else None
         try:
             self._write_record(row_ids)
@@ -270,9 +294,6 @@ class _Run:
 
     def _end(self) -> LoopResult:
         step = self._state.step
-        is_committed = step % self._training.checkpoint_every_steps == 0
-        if self._metrics and not is_committed:
-            self._commit()
         if self._collective.rank == 0:
             log_event(self._files.run_dir, "end", attempt=self._files.attempt, step=step)
         return LoopResult(step=step, checkpoint=self._checkpoint)

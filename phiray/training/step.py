@@ -163,7 +163,7 @@ def _accumulate(
     sums: list[ObjectiveSums] = []
     for index, batch in enumerate(micro_batches):
         is_last = index == len(micro_batches) - 1
-        with gradient_sync(module, is_wanted=is_last), _autocast(settings):
+        with gradient_sync(module, is_wanted=is_last), autocast(settings):
             found: ObjectiveSums = module(move_batch(batch, settings.device), step)
         with gradient_sync(module, is_wanted=is_last):
             (found.loss_sum * scale).backward()  # type: ignore[no-untyped-call]  # torch's own
@@ -171,7 +171,8 @@ def _accumulate(
     return sums
 
 
-def _autocast(settings: StepSettings) -> AbstractContextManager[None]:
+def autocast(settings: StepSettings) -> AbstractContextManager[None]:
+    """Run products in the precision of the settings."""
     if settings.precision == "bf16":
         return torch.autocast(settings.device.type, dtype=torch.bfloat16)
     return nullcontext()

@@ -63,7 +63,9 @@ def shared_out(config: AnyStageConfig, *, workers: int, accumulation: int) -> An
         }
     )
     cluster = ClusterConfig(workers=workers, cpus_per_worker=1)
-    return config.model_copy(update={"training": training, "cluster": cluster})
+    split = config.data.split.model_copy(update={"validation_fraction": 0.4})
+    data = config.data.model_copy(update={"split": split})
+    return config.model_copy(update={"training": training, "cluster": cluster, "data": data})
 
 
 def killed_config(inputs: Inputs, runs: Path) -> AnyStageConfig:

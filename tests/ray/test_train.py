@@ -11,6 +11,7 @@ from phiray.config.stages import AnyStageConfig
 from phiray.config.training import ClusterConfig
 from phiray.jobs.run_folder import run_folder
 from phiray.jobs.train import train_stage
+from phiray.training.loop import VALIDATION_METRIC
 from phiray.training.metrics_log import EVENTS_NAME, METRICS_NAME
 from tests.displays import SilentDisplay
 from tests.ray.run_builders import (
@@ -65,6 +66,14 @@ def check_same_losses(split: Path, whole: Path, *, num_steps: int) -> None:
     assert [record["step"] for record in found] == list(range(1, num_steps + 1))
     for key in ("row_ids", "label_tokens", "replaced_tokens"):
         assert [_sorted(record[key]) for record in found] == [_sorted(r[key]) for r in wanted], key
+    measured = [
+        [record[VALIDATION_METRIC] for record in records if VALIDATION_METRIC in record]
+        for records in (found, wanted)
+    ]
+    assert len(measured[0]) == 3  # both kinds of run write so many checkpoints
+    torch.testing.assert_close(
+        *(torch.tensor(nats).double() for nats in measured), rtol=RELATIVE_TOLERANCE, atol=0
+    )
     losses = [torch.tensor([r[LOSS] for r in records]).double() for records in (found, wanted)]
     torch.testing.assert_close(losses[0], losses[1], rtol=RELATIVE_TOLERANCE, atol=0)
     mixes_tokens = found[0]["gold_probability"] < 1 or found[-1]["gold_probability"] < 1

@@ -222,6 +222,19 @@ def test_an_empty_part_is_refused(config: ImageDataConfig) -> None:
         caption_rows(nearly_none, part="heldout")
 
 
+def test_validation_images_are_no_training_images(config: ImageDataConfig) -> None:
+    split = {"heldout_fraction": 0.4, "validation_fraction": 0.3}
+    with_it = with_settings(config, split=split)
+    validation = caption_rows(with_it, part="validation").image_ids
+    assert validation
+    assert (
+        caption_rows(with_it, part="heldout").image_ids
+        == caption_rows(config, part="heldout").image_ids
+    )
+    rest = sorted([*validation, *caption_rows(with_it).image_ids])
+    assert rest == sorted(caption_rows(config).image_ids)
+
+
 def test_a_missing_folder_is_missing_input(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="None of the 4 files") as caught:
         caption_rows(ImageDataConfig(root=str(tmp_path / "nothing")))

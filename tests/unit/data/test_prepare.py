@@ -71,8 +71,8 @@ def test_rows_hold_each_training_document_whole_and_once(root: Path) -> None:
     assert 0 < len(train) < len(TEXTS)
     expected = [[*reference.encode(text).ids, eos_id] for text in train]
     assert sorted(_documents(prepared, eos_id=eos_id)) == sorted(expected)
-    assert prepared.train_keys() != [document_key(text) for text in train]  # hash order
-    assert sorted(prepared.train_keys()) == sorted(document_key(text) for text in train)
+    assert prepared.document_keys() != [document_key(text) for text in train]  # hash order
+    assert sorted(prepared.document_keys()) == sorted(document_key(text) for text in train)
 
 
 def test_file_is_whole_rows_with_padding_at_the_end(root: Path) -> None:
@@ -87,16 +87,35 @@ def test_heldout_documents_are_counted_and_not_tokenised(root: Path) -> None:
     prepared = prepare_text(_config(root))
     heldout = {ref.key for ref in index_documents("redpajama", root, split=SPLIT).heldout}
     assert len(heldout) == prepared.manifest.counts["heldout_documents"]
-    assert heldout.isdisjoint(prepared.train_keys())
-    assert heldout | set(prepared.train_keys()) == {document_key(text) for text in TEXTS}
+    assert heldout.isdisjoint(prepared.document_keys())
+    assert heldout | set(prepared.document_keys()) == {document_key(text) for text in TEXTS}
+
+
+def test_validation_documents_are_prepared_apart_and_left_out_of_training(root: Path) -> None:
+    split = SPLIT.model_copy(update={"validation_fraction": 0.3})
+    config = _config(root, split=split)
+    train, validation = prepare_text(config), prepare_text(config, part="validation")
+    index = index_documents("redpajama", root, split=split)
+    assert {ref.key for ref in index.validation} == set(validation.document_keys()) != set()
+    assert {ref.key for ref in index.train} == set(train.document_keys()) != set()
+    assert train.folder != validation.folder
+    heldout = {ref.key for ref in index_documents("redpajama", root, split=SPLIT).heldout}
+    assert {ref.key for ref in index.heldout} == heldout
+
+
+def test_no_document_for_validation_is_said(root: Path) -> None:
+    split = SPLIT.model_copy(update={"validation_fraction": 1e-9})
+    match = "validation part has none of .* change data.split.validation_fraction"
+    with pytest.raises(DataError, match=match):
+        prepare_text(_config(root, split=split), part="validation")
 
 
 def test_text_of_end_token_does_not_end_a_document(root: Path) -> None:
     write_redpajama(root, [*TEXTS, f"a{EOS}b"])
     prepared = prepare_text(_config(root))
     eos_id = FastTokenizer.from_file(str(root / "tokenizer/tokenizer.json")).token_to_id(EOS)
-    assert document_key(f"a{EOS}b") in prepared.train_keys()
-    assert prepared.tokens().tolist().count(eos_id) == len(prepared.train_keys())
+    assert document_key(f"a{EOS}b") in prepared.document_keys()
+    assert prepared.tokens().tolist().count(eos_id) == len(prepared.document_keys())
 
 
 def test_limit_stops_after_the_document_that_reaches_it(root: Path) -> None:
@@ -105,9 +124,9 @@ def test_limit_stops_after_the_document_that_reaches_it(root: Path) -> None:
     counts = some.manifest.counts
     assert 100 <= counts["tokens"] < 100 + max(len(SENTENCE) * 3, 16)
     assert some.tokens().tolist() == every.tokens()[: counts["tokens"]].tolist()
-    assert some.train_keys() == every.train_keys()[: counts["train_documents"]]
-    total = counts["train_documents"] + counts["beyond_limit_documents"]
-    assert total == every.manifest.counts["train_documents"]
+    assert some.document_keys() == every.document_keys()[: counts["documents"]]
+    total = counts["documents"] + counts["beyond_limit_documents"]
+    assert total == every.manifest.counts["documents"]
 
 
 def test_second_call_finds_what_the_first_made(root: Path) -> None:
@@ -214,7 +233,7 @@ def test_too_many_unusable_documents_stop_before_tokenising(root: Path) -> None:
 def test_data_without_training_documents_is_refused(root: Path) -> None:
     write_redpajama(root, TEXTS[:1])
     almost_all = SplitConfig(heldout_fraction=0.999_999, salt="t")
-    with pytest.raises(DataError, match=r"None of 1 redpajama .* \(1 are held out\)"):
+    with pytest.raises(DataError, match=r"train part has none of 1 redpajama .* \(1 are held out\)"):
         prepare_text(_config(root, split=almost_all))
 
 
@@ -235,7 +254,7 @@ def test_full_disk_exits_74(root: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_progress_ends_at_its_total(root: Path) -> None:
     told: list[tuple[str, int, int]] = []
     prepared = prepare_text(_config(root), progress=lambda *what: told.append(what))
-    num_documents = prepared.manifest.counts["train_documents"]
+    num_documents = prepared.manifest.counts["documents"]
     assert told[-1] == ("tokenise", num_documents, num_documents)
     assert {what for what, _, _ in told} == {"hash files", "read redpajama", "tokenise"}
 
@@ -252,7 +271,7 @@ def test_real_rows_are_tokenised_whole(shared_data: Path, tmp_path: Path) -> Non
     prepared = prepare_text(config)
     counts = prepared.manifest.counts
     assert counts["bad_documents"] == 1
-    assert counts["train_documents"] + counts["beyond_limit_documents"] == 3065
+    assert counts["documents"] + counts["beyond_limit_documents"] == 3065
     assert counts["heldout_documents"] == 342
     reference = FastTokenizer.from_file(str(folder / "tokenizer.json"))
     reference.encode_special_tokens = True

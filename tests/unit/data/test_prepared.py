@@ -45,8 +45,8 @@ def test_tokens_are_mapped_without_padding(tmp_path: Path, vocab_size: int, dtyp
     assert tokens.dtype == np.dtype(dtype)
 
 
-def test_train_keys_are_those_of_the_documents(tmp_path: Path) -> None:
-    assert _write(tmp_path / "p").train_keys() == ["book:1", "book:2"]
+def test_document_keys_are_those_of_the_documents(tmp_path: Path) -> None:
+    assert _write(tmp_path / "p").document_keys() == ["book:1", "book:2"]
 
 
 def test_bad_documents_are_read_as_they_were_listed(tmp_path: Path) -> None:

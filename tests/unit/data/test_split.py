@@ -2,7 +2,15 @@
 
 import pytest
 
-from phiray.data.split import book_key, document_key, image_key, is_heldout, split_fraction
+from phiray.config.data import SplitConfig
+from phiray.data.split import (
+    book_key,
+    document_key,
+    image_key,
+    is_heldout,
+    part_of,
+    split_fraction,
+)
 
 
 def test_split_fraction_is_the_head_of_sha256() -> None:
@@ -38,3 +46,16 @@ def test_document_key_is_sha256_of_the_text() -> None:
 
 def test_keys_of_kinds_never_meet() -> None:
     assert len({image_key(84), book_key(84), document_key("84")}) == 3
+
+
+def test_validation_is_taken_from_training_and_leaves_what_is_held_out_alone() -> None:
+    keys = [image_key(number) for number in range(5000)]
+    with_it = SplitConfig(heldout_fraction=0.2, validation_fraction=0.25)
+    without = with_it.model_copy(update={"validation_fraction": 0.0})
+    parts = {key: part_of(key, with_it) for key in keys}
+    before = {key: part_of(key, without) for key in keys}
+    assert {before[key] for key in keys} == {"train", "heldout"}
+    moved = {(before[key], parts[key]) for key in keys if before[key] != parts[key]}
+    assert moved == {("train", "validation")}
+    share = sum(part == "validation" for part in parts.values()) / len(keys)
+    assert share == pytest.approx(0.8 * 0.25, abs=4 * (0.2 * 0.8 / len(keys)) ** 0.5)  # 4 sigma

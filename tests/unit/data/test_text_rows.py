@@ -108,4 +108,4 @@ def test_heldout_documents_are_those_no_row_is_made_of(
     }
     assert len(documents) == len(expected) > 0
     assert {document.text for document in documents} == expected
-    assert {document.key for document in documents}.isdisjoint(prepared.train_keys())
+    assert {document.key for document in documents}.isdisjoint(prepared.document_keys())

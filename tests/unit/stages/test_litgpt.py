@@ -26,7 +26,7 @@ def test_litgpt_trains_every_weight(litgpt: Trained) -> None:
 def test_litgpt_ledger_holds_the_hashes_of_its_documents(litgpt: Trained, world: Path) -> None:
     counts = prepare(litgpt_config(world, litgpt.run_dir.parent)).counts
     assert set(litgpt.parts.ledger) == {"document"}
-    assert len(litgpt.parts.ledger["document"]) == counts["train_documents"]
+    assert len(litgpt.parts.ledger["document"]) == counts["documents"]
     assert all(len(str(key)) == 64 for key in litgpt.parts.ledger["document"])
 
 

@@ -35,7 +35,7 @@ def test_prepare_counts_documents_and_finds_them_done(world: Path, tmp_path: Pat
     config = config.model_copy(update={"data": data})
     prepared = prepare(config)
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "prepared").rglob("*.bin")}
-    assert prepared.counts["train_documents"] + prepared.counts["heldout_documents"] == 8
+    assert prepared.counts["documents"] + prepared.counts["heldout_documents"] == 8
     assert prepare(config) == prepared
     assert files == {path: path.stat().st_mtime_ns for path in files}
     assert len(files) == 1

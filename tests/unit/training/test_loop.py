@@ -7,14 +7,20 @@ import torch
 from phiray.checkpoints.read import read_checkpoint
 from phiray.config.training import MethodConfig, ScheduledSamplingMethod, StandardMethod
 from phiray.errors import CheckpointError, DataError, ExitCode
+from phiray.models.interface import as_token_model
 from phiray.training.collective import Collective
+from phiray.training.loop import VALIDATION_METRIC
 from phiray.training.metrics_log import Metrics, read_metrics
 from phiray.training.objective import Objective
 from phiray.training.run_files import open_run
+from phiray.training.step import StepSettings
+from phiray.training.validation import Validation
 from tests.unit.training.four_processes import Report, weigh
 from tests.unit.training.training_builders import (
     BAD_ROW,
+    CPU,
     EXACT,
+    build_batch,
     build_objective,
     build_settings,
     step_row_ids,
@@ -22,6 +28,8 @@ from tests.unit.training.training_builders import (
 )
 
 PARALLEL = ScheduledSamplingMethod(num_passes=2, start=1.0, end=0.2)
+
+FP32 = StepSettings(max_grad_norm=1.0, precision="fp32", device=CPU)
 
 
 def losses(run_dir: Path) -> list[object]:
@@ -170,3 +178,21 @@ def test_run_loop_keeps_frozen_weights_once_beside_the_checkpoints(tmp_path: Pat
     wanted = state.model.state_dict()
     assert merged.keys() == wanted.keys()
     assert all(torch.equal(merged[name], wanted[name]) for name in wanted)
+
+
+def test_validation_stands_in_the_metrics_of_each_checkpoint_and_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    validation = Validation([build_batch([100, 101, 102])], settings=FP32, collective=Collective())
+    told: list[float] = []
+    plain, _ = train(tmp_path / "a")
+    state, _ = train(
+        tmp_path / "b",
+        validate=validation.measure,
+        on_checkpoint=lambda step, path, metrics: told.append(metrics[VALIDATION_METRIC]),
+    )
+    records = {int(str(r["step"])): r.get(VALIDATION_METRIC) for r in read_metrics(tmp_path / "b")}
+    assert [step for step, nats in records.items() if nats is not None] == [2, 4, 6]
+    assert told == [records[2], records[4], records[6]]
+    assert records[6] == validation.measure(as_token_model(state.model))
+    assert weigh(state) == weigh(plain)

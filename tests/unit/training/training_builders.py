@@ -11,7 +11,7 @@ from phiray.config.training import MethodConfig, ScheduledSamplingMethod, Traini
 from phiray.models.build import build_language_model
 from phiray.models.phi import Phi
 from phiray.training.collective import Collective
-from phiray.training.loop import LoopResult, LoopSettings, OnCheckpoint, run_loop
+from phiray.training.loop import LoopResult, LoopSettings, OnCheckpoint, Validate, run_loop
 from phiray.training.objective import Objective
 from phiray.training.run_files import open_run, resume
 from phiray.training.state import TrainState, build_state
@@ -138,6 +138,7 @@ def train(
     settings: LoopSettings | None = None,
     collective: Collective | None = None,
     on_checkpoint: OnCheckpoint | None = None,
+    validate: Validate | None = None,
     end: int = 6,
 ) -> tuple[TrainState, LoopResult]:
     """Start or resume a run, as a stage does; the data ends at step `end`."""
@@ -159,5 +160,6 @@ def train(
         files=files,
         collective=collective,
         on_checkpoint=on_checkpoint,
+        validate=validate,
     )
     return state, result

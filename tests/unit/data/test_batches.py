@@ -1,0 +1,33 @@
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from phiray.data.batches import read_batch
+from phiray.data.image_rows import CaptionRows
+from phiray.data.text_rows import TextRows
+from phiray.text.packing import Packing
+from tests.image_builders import IMAGE_SIZE, NUM_PATCHES, write_image_world
+from tests.step_reader import read_steps
+
+PAD = 99
+
+
+def test_read_batch_gives_what_the_steps_of_a_run_give(tmp_path: Path) -> None:
+    rows = CaptionRows(write_image_world(tmp_path), num_patches=NUM_PATCHES, seed=0)
+    ids = np.array([4, 0, 7])
+    batch = read_batch(rows, ids, pad_id=PAD, image_size=IMAGE_SIZE)
+    (step,) = read_steps(rows, ids.reshape(1, 1, 3), pad_id=PAD, image_size=IMAGE_SIZE)
+    assert batch.keys() == step.micro_batches[0].keys()
+    for key, value in batch.items():
+        assert isinstance(value, torch.Tensor)
+        torch.testing.assert_close(value, dict(step.micro_batches[0])[key], rtol=0, atol=0)
+
+
+def test_read_batch_of_text_has_no_pictures(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.bin"
+    np.arange(16, dtype="<u2").tofile(file)
+    rows = TextRows(str(file), Packing(16, 8), "uint16", "x")
+    batch = read_batch(rows, np.array([1]), pad_id=PAD, image_size=None)
+    assert batch["input_ids"].tolist() == [list(range(8, 16))]
+    assert "pixel_values" not in batch

@@ -233,7 +233,8 @@ def test_too_many_unusable_documents_stop_before_tokenising(root: Path) -> None:
 def test_data_without_training_documents_is_refused(root: Path) -> None:
     write_redpajama(root, TEXTS[:1])
     almost_all = SplitConfig(heldout_fraction=0.999_999, salt="t")
-    with pytest.raises(DataError, match=r"train part has none of 1 redpajama .* \(1 are held out\)"):
+    match = r"train part has none of 1 redpajama .* \(1 are held out\)"
+    with pytest.raises(DataError, match=match):
         prepare_text(_config(root, split=almost_all))
 
 

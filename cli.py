@@ -35,6 +35,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Look at data, and prepare it.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+tune_app = typer.Typer(help="Search settings with Ray Tune.", no_args_is_help=True)
+app.add_typer(tune_app, name="tune")
 
 StageArgument = Annotated[
     str, typer.Argument(metavar="STAGE", help="scratch, litgpt, align or instruct.")
@@ -193,6 +195,57 @@ def train(
         return
     print(f"{summary.steps} steps, loss {summary.loss_nats_per_token:.4f} nats per token")
     print(Path(settings.run.output_dir) / settings.run.name)
+
+
+@tune_app.command("projector")
+def tune_projector(
+    config: ConfigOption, changes: SetOption = None, as_json: JsonOption = False
+) -> None:
+    """Search the projector of `align`.
+
+    The same command goes on with a search that was cut off.
+    """
+    _search("projector", config, changes, as_json)
+
+
+@tune_app.command("moe")
+def tune_moe(config: ConfigOption, changes: SetOption = None, as_json: JsonOption = False) -> None:
+    """Search the mixture of experts of `scratch`.
+
+    The same command goes on with a search that was cut off.
+    """
+    _search("moe", config, changes, as_json)
+
+
+def _search(kind: str, config: str, changes: list[str] | None, as_json: bool) -> None:
+    from phiray.config.load import load_search
+
+    settings = load_search(config, kind, overrides=changes or [])
+    from phiray.terminal import build_display
+
+    with build_display() as display:
+        from phiray.jobs.search import run_search
+
+        summary = run_search(settings, display=display)
+    if as_json:
+        _print_json(asdict(summary))
+        return
+    from phiray.tables import plain_table
+
+    rows = [
+        (
+            f"{trial.number}{' (best)' if trial.number == summary.best else ''}",
+            trial.ending,
+            trial.steps,
+            "" if trial.validation_nats is None else f"{trial.validation_nats:.4f}",
+            ", ".join(f"{key}={value}" for key, value in trial.changes.items()) or "base",
+        )
+        for trial in summary.trials
+    ]
+    header = ["trial", "ended", "steps", "nats per token", "settings"]
+    _print_table(plain_table(f"{summary.name} after {summary.seconds:.0f} s", header, rows))
+    print(f"{summary.steps_spent} steps, {summary.spent_fraction:.0%} of all trials' full budgets")
+    print(Path(settings.run.output_dir) / summary.name / "best.yaml")
 
 
 @app.command("eval")

@@ -40,6 +40,13 @@ _TRAIN_SETTINGS = {
     "RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S": str(CHECKPOINT_PATIENCE_SECONDS),
     # A node of an embedded Ray is never drained; the watcher costs each start seconds of CPU time.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    # A stopped trial ends by itself within seconds; one that hangs is killed after so many.
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "30",
+    # Ctrl-C ends a search as it ends a run; Tune would swallow it and return what there is.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # phiray keeps its own records, and shows them.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
     # Ray warns that it will not override CUDA_VISIBLE_DEVICES for workers without a GPU.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
@@ -182,5 +189,7 @@ def quiet_ray() -> None:
     """Switch off Ray's own progress bars and the log lines that no user can act on."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    for name in ("ray.data", "ray.train", "ray.tune"):
+    for name in ("ray.data", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # what failed in a trial is told by phiray, in one paragraph
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)

@@ -1,4 +1,8 @@
-"""From a preset's name or a YAML file, with `--set` changes, to one stage's checked settings.
+"""From a preset's name or a YAML file, with `--set` changes, to checked settings.
+
+    load_config(source, stage, overrides=...)   # one stage's
+    load_search(source, kind, overrides=...)    # those of a search
+    change_config(config, changes)              # a stage's, with some of them changed
 
 Source: YAML 1.2 as `yaml_text.py` reads it; exit codes of BSD sysexits.h.
 Limits: one file, no includes; settings come from the file and the command line, never from the
@@ -8,6 +12,7 @@ environment.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import JsonValue, ValidationError
 
@@ -15,9 +20,13 @@ from phiray.config.base import Config
 from phiray.config.fields import TAG, find_place, groups_of, tags_of
 from phiray.config.messages import explain_errors, suggest
 from phiray.config.presets import PRESETS, preset
+from phiray.config.search import SEARCH_CLASSES, AnySearch
+from phiray.config.search_presets import search_preset
 from phiray.config.stages import STAGE_CLASSES, STAGES, AnyStageConfig
 from phiray.config.yaml_text import dotted, parse_yaml
 from phiray.errors import ConfigError, ExitCode, exit_code_of
+
+ConfigT = TypeVar("ConfigT", bound=Config)
 
 MAX_FILE_BYTES = 1_000_000
 """The full settings of a stage take about 10 kB."""
@@ -65,13 +74,52 @@ def load_config(
     return validate(draft.tree, root, places=draft.places)
 
 
+def load_search(source: str, kind: str, *, overrides: Sequence[str] = ()) -> AnySearch:
+    """Load and check the settings of a search.
+
+    Args:
+        source: a preset's name or the path of a YAML file.
+        kind: `projector` or `moe`.
+        overrides: changes such as `search.num_trials=4`, applied in order.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    if source in PRESETS:
+        draft = _Draft(search_preset(source, kind).model_dump(mode="json"))
+    else:
+        draft = _draft_from_text(_read(source), source)
+    written = draft.tree.get("tune", kind)
+    if written != kind:
+        raise ConfigError(
+            f"{source}: tune is {written!r}, but the search {kind!r} was asked for. Name the other "
+            "search, or another file."
+        )
+    root = SEARCH_CLASSES[kind]
+    for override in overrides:
+        _apply(draft, override, root)
+    return validate(draft.tree, root, places=draft.places)
+
+
+def change_config(config: ConfigT, changes: Sequence[str]) -> ConfigT:
+    """Return settings with changes such as `projector.kind=moe`, checked anew.
+
+    Raises:
+        ConfigError: with every wrong setting in one message.
+    """
+    draft = _Draft(config.model_dump(mode="json"))
+    for change in changes:
+        _apply(draft, change, type(config), shown=change)
+    return validate(draft.tree, type(config), places=draft.places)
+
+
 def validate(
     tree: dict[str, JsonValue],
-    root: type[AnyStageConfig],
+    root: type[ConfigT],
     *,
     places: dict[tuple[str | int, ...], str] | None = None,
-) -> AnyStageConfig:
-    """Check a tree of plain values against a stage's schema; all errors in one message."""
+) -> ConfigT:
+    """Check a tree of plain values against a schema; all errors in one message."""
     try:
         return root.model_validate(tree)
     except ValidationError as error:
@@ -129,7 +177,7 @@ def _draft_from_text(text: str, origin: str) -> _Draft:
     if not isinstance(parsed.value, dict):
         found = "empty" if parsed.value is None else "not a group of settings"
         raise ConfigError(
-            f"{origin} is {found}. It must hold the settings of one stage, as `key: value` lines. "
+            f"{origin} is {found}. It must hold settings, as `key: value` lines. "
             "Make one with: phiray config STAGE --preset tiny."
         )
     places = {path: f"{origin}:{line}" for path, line in parsed.lines.items()}

@@ -142,6 +142,10 @@ class ProjectorConfig(Config):
 
     kind: Literal["linear", "mlp", "moe"] = "mlp"
     """`linear`; `mlp`: LLaVA's two layers; `moe`: experts and residual layers."""
+    num_layers: int = Field(default=2, ge=1)
+    """Linear layers of `mlp`, with a GELU between two of them (two in LLaVA-1.5)."""
+    intermediate_size: int | None = Field(default=None, ge=1)
+    """Width between the layers of `mlp`; none takes the language model's (as in LLaVA)."""
     num_experts: int = Field(default=6, ge=1)
     """Experts of `moe` (six in the student project)."""
     num_experts_per_token: int | None = Field(default=None, ge=1)

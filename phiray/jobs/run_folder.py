@@ -209,10 +209,10 @@ def source_commit() -> str:
 
 def _check_same(config: AnyStageConfig, stored: Path) -> None:
     previous = config_from_file(stored)
-    differences = list(_differences(previous.model_dump(), config.model_dump(), ""))
-    if differences:
+    changed = differences(previous.model_dump(), config.model_dump())
+    if changed:
         raise ConfigError(
-            f"{stored.parent} was started with other settings: {'; '.join(differences)}. A resumed "
+            f"{stored.parent} was started with other settings: {'; '.join(changed)}. A resumed "
             "run must have the same. Take them back, or start a run of another name."
         )
 
@@ -245,12 +245,19 @@ def _check_same_models(stored: dict[str, Any], models: dict[str, str], *, folder
         )
 
 
-def _differences(old: object, new: object, path: str) -> list[str]:
+def differences(old: object, new: object, path: str = "") -> list[str]:
+    """List the settings that differ, but for those that do not alter what is learnt.
+
+    Args:
+        old: a tree of settings.
+        new: another one.
+        path: of both in the whole, with a point at its end.
+    """
     if isinstance(old, dict) and isinstance(new, dict):
         keys = [key for key in {**old, **new} if f"{path}{key}" not in _MAY_CHANGE]
         return [
             line
             for key in keys
-            for line in _differences(old.get(key), new.get(key), f"{path}{key}.")
+            for line in differences(old.get(key), new.get(key), f"{path}{key}.")
         ]
     return [] if old == new else [f"{path[:-1]} was {old!r}, now {new!r}"]

@@ -9,11 +9,12 @@ import math
 import signal
 import uuid
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
@@ -72,13 +73,20 @@ class RunSummary:
     """Rows that failed when they were read; `quarantine.jsonl` lists them."""
 
 
-def train_stage(config: AnyStageConfig, *, resume: bool, display: Display) -> RunSummary:
+def train_stage(
+    config: AnyStageConfig,
+    *,
+    resume: bool,
+    display: Display,
+    callbacks: Sequence[UserCallback] = (),
+) -> RunSummary:
     """Train one stage to its last step.
 
     Args:
         config: the stage's settings; relative paths are those of this process.
         resume: go on with the run of that name from its newest committed checkpoint.
         display: told of progress.
+        callbacks: told by Ray of each checkpoint.
 
     Raises:
         PhirayError: of the kind and exit code that fits; the run stays resumable.
@@ -108,7 +116,7 @@ def train_stage(config: AnyStageConfig, *, resume: bool, display: Display) -> Ru
         shown_steps(run_dir, display=display, max_steps=max_steps),
     ):
         try:
-            trained = _fit(pinned, run_dir)
+            trained = _fit(pinned, run_dir, callbacks=callbacks)
         except (KeyboardInterrupt, SystemExit):
             display.note(
                 f"{run_dir.name}: stopped. It goes on from its last checkpoint with `train "
@@ -180,7 +188,7 @@ def _tell_bad_rows(run_dir: Path, *, display: Display) -> None:
         )
 
 
-def _fit(config: AnyStageConfig, run_dir: Path) -> TrainedRun:
+def _fit(config: AnyStageConfig, run_dir: Path, *, callbacks: Sequence[UserCallback]) -> TrainedRun:
     payload: WorkerPayload = {
         "config": config.model_dump(mode="json"),
         "run_dir": str(run_dir),
@@ -207,6 +215,7 @@ def _fit(config: AnyStageConfig, run_dir: Path) -> TrainedRun:
         run_config=RunConfig(
             name=payload["start"],
             storage_path=str(run_dir / "ray"),
+            callbacks=list(callbacks),
             failure_config=FailureConfig(
                 max_failures=config.cluster.max_failures, controller_failure_limit=0
             ),

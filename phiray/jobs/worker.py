@@ -26,6 +26,7 @@ from phiray.data.pipeline import resolve_decode, stream_steps
 from phiray.errors import ClusterError, ExitCode, PhirayError, payload_from_error
 from phiray.jobs.faults import read_fault, write_fault
 from phiray.jobs.payload import TrainedRun, WorkerPayload
+from phiray.jobs.stop import until_stopped
 from phiray.runtime import quiet_ray
 from phiray.stages.parts import CARRIED_MANIFEST_FILE, StageParts, checkpoint_texts
 from phiray.stages.registry import stage_module
@@ -127,7 +128,9 @@ def _train(payload: WorkerPayload) -> TrainedRun:
     start = time.monotonic()
     result = run_loop(
         state,
-        _steps(config, parts, start_step=state.step, collective=collective),
+        until_stopped(
+            _steps(config, parts, start_step=state.step, collective=collective), files.run_dir
+        ),
         settings=settings,
         files=files,
         collective=collective,

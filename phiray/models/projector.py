@@ -7,6 +7,8 @@ Limits: one embedding per patch; no resampling. A single expert per patch is sca
 probability.
 """
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own customary name)
 from torch import Tensor, nn
@@ -126,12 +128,13 @@ def _build_linear(_: ProjectorConfig, vision_hidden_size: int, hidden_size: int)
     return nn.Sequential(nn.Linear(vision_hidden_size, hidden_size))
 
 
-def _build_mlp(_: ProjectorConfig, vision_hidden_size: int, hidden_size: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Linear(vision_hidden_size, hidden_size),
-        nn.GELU(),
-        nn.Linear(hidden_size, hidden_size),
-    )
+def _build_mlp(config: ProjectorConfig, vision_hidden_size: int, hidden_size: int) -> nn.Module:
+    inner = config.intermediate_size or hidden_size
+    widths = [vision_hidden_size, *[inner] * (config.num_layers - 1), hidden_size]
+    layers: list[nn.Module] = [nn.Linear(widths[0], widths[1])]
+    for narrow, wide in pairwise(widths[1:]):
+        layers += [nn.GELU(), nn.Linear(narrow, wide)]
+    return nn.Sequential(*layers)
 
 
 def _build_moe(config: ProjectorConfig, vision_hidden_size: int, hidden_size: int) -> nn.Module:

@@ -1,0 +1,336 @@
+"""Search settings with Ray Tune: trials that are runs, stopped early, resumed after a kill.
+
+    run_search(config, display=...) -> SearchSummary
+
+Source: Ray Tune with Train V2, a function trainable around a TorchTrainer; ASHA (arXiv 1810.05934).
+Tune's own restoring reads pickles and forgets ASHA's rungs, so each start makes a new experiment of
+the trials that have not ended, with a scheduler that has been told what the others measured.
+Limits: one machine; no PBT, whose exploits would have to pass through Tune's own checkpoints.
+"""
+
+import json
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import (
+    ASHAScheduler,
+    FIFOScheduler,
+    MedianStoppingRule,
+    TrialScheduler,
+)
+
+from phiray.checkpoints.files import write_json, write_text
+from phiray.config.search import AnySearch, SearchConfig, grace_steps
+from phiray.config.show import yaml_from_config
+from phiray.errors import (
+    CheckpointError,
+    ClusterError,
+    ConfigError,
+    ExitCode,
+    error_from_payload,
+)
+from phiray.jobs.display import Display
+from phiray.jobs.paths import with_absolute_paths
+from phiray.jobs.run_folder import differences
+from phiray.jobs.search_log import SearchLog, TrialResult
+from phiray.jobs.search_plan import TRIALS_FOLDER, PlannedTrial, plan_trials, trial_config
+from phiray.jobs.search_watch import SearchWatch, spent_tokens
+from phiray.jobs.train import check_workers, cpus_reserved
+from phiray.jobs.trial import ERROR_SUFFIX, STEP_METRIC, TrialPayload, run_trial
+from phiray.jobs.worker import num_readers
+from phiray.runtime import ensure_token, ray_session
+from phiray.stages.registry import stage_module
+from phiray.training.loop import VALIDATION_METRIC
+from phiray.training.metrics_log import METRICS_NAME, read_metrics
+
+SETTINGS_FILE = "search.yaml"
+SUMMARY_FILE = "search.json"
+BEST_FILE = "best.yaml"
+"""Settings of the best trial, which `phiray train --config` takes."""
+_TRIAL_CPUS = 0.01
+"""What the function around a trial's training reserves: it only waits."""
+
+
+@dataclass(frozen=True)
+class TrialSummary:
+    """What became of one trial."""
+
+    number: int
+    changes: dict[str, Any]  # Any: values of settings
+    ending: str
+    """`complete`, `stopped`, or `not run` where a limit came first."""
+    steps: int
+    """Steps that were trained."""
+    validation_nats: float | None
+    """The last figure; None if there is none."""
+
+
+@dataclass(frozen=True)
+class SearchSummary:
+    """What a search found; it stands in `search.json`."""
+
+    name: str
+    tune: str
+    trials: list[TrialSummary]
+    best: int
+    """Number of the trial with the lowest validation figure at its last step."""
+    max_steps: int
+    steps_spent: int
+    """Over all trials."""
+    seconds: float
+    """Of this start of the search; what may differ between two runs of it."""
+
+    @property
+    def spent_fraction(self) -> float:
+        """Share (0..1) of the steps that all trials would take without being stopped."""
+        return self.steps_spent / (self.max_steps * len(self.trials))
+
+
+def run_search(config: AnySearch, *, display: Display) -> SearchSummary:
+    """Run the trials that have not ended, and say which was best.
+
+    Raises:
+        PhirayError: of the kind and exit code that fits; the search stays resumable.
+    """
+    started = time.monotonic()
+    check_workers(config.base.cluster)
+    ensure_token()
+    config = _with_absolute_paths(config)
+    folder = search_folder(config)
+    _open_folder(config, folder)
+    trials, log = plan_trials(config, folder), SearchLog(folder)
+    pending = [trial for trial in trials if trial.number not in log.endings]
+    limit = config.search.max_label_tokens
+    if pending and (limit is None or spent_tokens(folder) < limit):
+        first = trial_config(config, trials[0], folder=folder)
+        stage_module(first.stage).prepare(first, progress=display.progress)
+        _run_trials(config, pending, folder=folder, log=log, display=display)
+    summary = _summarise(config, trials, log=log, folder=folder, seconds=time.monotonic() - started)
+    write_json(folder / SUMMARY_FILE, asdict(summary))
+    best = trial_config(config, trials[summary.best], folder=folder)
+    named = best.model_copy(update={"run": config.base.run})
+    write_text(folder / BEST_FILE, yaml_from_config(named, comments=False))
+    return summary
+
+
+def search_folder(config: AnySearch) -> Path:
+    """Return the folder of a search: `run.output_dir/run.name`."""
+    return Path(config.run.output_dir) / config.run.name
+
+
+def _with_absolute_paths(config: AnySearch) -> AnySearch:
+    """Let every path mean the same to the trials, which run in folders of their own."""
+    place = {"output_dir": str(Path(config.run.output_dir).absolute())}
+    run, base = config.run.model_copy(update=place), with_absolute_paths(config.base)
+    return config.model_copy(update={"run": run, "base": base})
+
+
+def _open_folder(config: AnySearch, folder: Path) -> None:
+    """Make the folder, or find that it holds the same search.
+
+    Raises:
+        ConfigError: if it holds another.
+        CheckpointError: 73 if it holds something else.
+    """
+    path, text = folder / SETTINGS_FILE, config.model_dump_json(indent=1)
+    if path.is_file():
+        old, new = json.loads(path.read_text(encoding="utf-8")), json.loads(text)
+        changed = [
+            line for key in ("run", "search", "base") for line in differences(old[key], new[key])
+        ]
+        if changed:
+            raise ConfigError(
+                f"{folder} holds a search with other settings: {'; '.join(changed)}. To go on with "
+                "it, take them back; to begin another, name it otherwise, e.g. "
+                f"--set run.name={config.run.name}-2."
+            )
+        return
+    if folder.is_dir() and any(folder.iterdir()):
+        raise CheckpointError(
+            f"{folder} exists and holds no search. A search needs a folder of its own. Name it "
+            f"otherwise, e.g. --set run.name={config.run.name}-2.",
+            exit_code=ExitCode.CANNOT_CREATE,
+        )
+    (folder / TRIALS_FOLDER).mkdir(parents=True, exist_ok=True)
+    write_text(path, text)
+
+
+def _run_trials(
+    config: AnySearch,
+    pending: Sequence[PlannedTrial],
+    *,
+    folder: Path,
+    log: SearchLog,
+    display: Display,
+) -> None:
+    search, base = config.search, config.base
+    for trial in pending:
+        _error_file(folder, trial).unlink(missing_ok=True)
+    payloads: list[TrialPayload] = [
+        {
+            "search": config.model_dump(mode="json"),
+            "folder": str(folder),
+            "number": trial.number,
+            "changes": trial.changes,
+        }
+        for trial in pending
+    ]
+    watch = SearchWatch(
+        folder, log=log, display=display, max_steps=base.training.max_steps, trials=pending
+    )
+    reserved = cpus_reserved(base.cluster, readers=num_readers(base)) * search.max_concurrent
+    with ray_session(num_cpus=reserved + 1), watch:
+        tuner = tune.Tuner(
+            tune.with_resources(run_trial, {"CPU": _TRIAL_CPUS}),
+            param_space={"trial": tune.grid_search(payloads)},
+            tune_config=tune.TuneConfig(
+                scheduler=_told_scheduler(
+                    search, max_steps=base.training.max_steps, results=log.ended_results()
+                ),
+                max_concurrent_trials=search.max_concurrent,
+                time_budget_s=search.max_seconds,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name=uuid.uuid4().hex[:12],
+                storage_path=str(folder / "ray"),
+                callbacks=[watch.callback],
+                stop=_token_limit(folder, search.max_label_tokens),
+                verbose=0,
+            ),
+        )
+        outcome = tuner.fit()
+    _raise_first_error(folder, pending, errors=outcome.errors)
+
+
+def _trial_name(trial: Trial) -> str:
+    return PlannedTrial(trial.config["trial"]["number"], {}).name
+
+
+@dataclass(frozen=True)
+class _Told:
+    """Stands for a trial of an earlier start, of which a scheduler needs no more than the name."""
+
+    trial_id: str
+
+
+def _told_scheduler(
+    search: SearchConfig, *, max_steps: int, results: Sequence[TrialResult]
+) -> TrialScheduler:
+    """Build Ray's scheduler, and tell it what trials of earlier starts measured, in that order."""
+    scheduler = build_scheduler(search, max_steps=max_steps)
+    told: dict[int, _Told] = {}
+    # cast: the schedulers look at no more of a trial than its name, and at nothing of a controller
+    controller = cast(Any, None)
+    for result in results:
+        if result.trial not in told:
+            told[result.trial] = _Told(PlannedTrial(result.trial, {}).name)
+            scheduler.on_trial_add(controller, cast(Trial, told[result.trial]))
+        measured = {STEP_METRIC: result.step, VALIDATION_METRIC: result.validation_nats}
+        scheduler.on_trial_result(controller, cast(Trial, told[result.trial]), measured)
+    return scheduler
+
+
+def build_scheduler(search: SearchConfig, *, max_steps: int) -> TrialScheduler:
+    """Build Ray's own scheduler."""
+    grace = grace_steps(search, max_steps=max_steps)
+    if search.scheduler == "asha":
+        return ASHAScheduler(
+            time_attr=STEP_METRIC,
+            metric=VALIDATION_METRIC,
+            mode="min",
+            max_t=max_steps,
+            grace_period=grace,
+            reduction_factor=search.reduction_factor,
+            # a trial at its last step ends by itself, with its result written
+            stop_last_trials=False,
+        )
+    if search.scheduler == "median":
+        return MedianStoppingRule(
+            time_attr=STEP_METRIC, metric=VALIDATION_METRIC, mode="min", grace_period=grace
+        )
+    return FIFOScheduler()
+
+
+def _token_limit(folder: Path, limit: int | None) -> tune.Stopper | None:
+    return None if limit is None else _TokenLimit(folder, limit)
+
+
+class _TokenLimit(tune.Stopper):  # type: ignore[misc]  # Ray's class is untyped
+    """Ends the search once its trials have learnt from so many tokens."""
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        self._folder, self._limit = folder, limit
+
+    def __call__(self, _trial_id: str, _result: dict[str, Any]) -> bool:
+        return False  # no trial is stopped for what it measured
+
+    def stop_all(self) -> bool:
+        return spent_tokens(self._folder) >= self._limit
+
+
+def _error_file(folder: Path, trial: PlannedTrial) -> Path:
+    return folder / TRIALS_FOLDER / (trial.name + ERROR_SUFFIX)
+
+
+def _raise_first_error(
+    folder: Path, pending: Sequence[PlannedTrial], *, errors: Sequence[Exception]
+) -> None:
+    """Say why a trial failed, as its own command would have."""
+    for trial in pending:
+        path = _error_file(folder, trial)
+        if path.exists():
+            raise error_from_payload(json.loads(path.read_text(encoding="utf-8")))
+    if errors:
+        raise RuntimeError("a trial met a fault of phiray's") from errors[0]
+
+
+def _summarise(
+    config: AnySearch,
+    trials: Sequence[PlannedTrial],
+    *,
+    log: SearchLog,
+    folder: Path,
+    seconds: float,
+) -> SearchSummary:
+    summaries = [_summarise_trial(trial, log=log, folder=folder) for trial in trials]
+    complete = {
+        trial.validation_nats: trial.number
+        for trial in reversed(summaries)
+        if trial.ending == "complete" and trial.validation_nats is not None
+    }
+    if not complete:
+        raise ClusterError(
+            f"No trial of {folder} was trained to its end before the limit of the search. It "
+            "needs at least one. Raise search.max_seconds or search.max_label_tokens, and give "
+            "the same command again.",
+            exit_code=ExitCode.RESUMABLE,
+        )
+    return SearchSummary(
+        name=config.run.name,
+        tune=config.tune,
+        trials=summaries,
+        best=complete[min(complete)],
+        max_steps=config.base.training.max_steps,
+        steps_spent=sum(trial.steps for trial in summaries),
+        seconds=round(seconds, 1),
+    )
+
+
+def _summarise_trial(trial: PlannedTrial, *, log: SearchLog, folder: Path) -> TrialSummary:
+    run_dir, results = folder / TRIALS_FOLDER / trial.name, log.results_of(trial.number)
+    records = read_metrics(run_dir) if (run_dir / METRICS_NAME).exists() else []
+    return TrialSummary(
+        number=trial.number,
+        changes=trial.changes,
+        ending=log.endings.get(trial.number, "not run"),
+        steps=int(str(records[-1]["step"])) if records else 0,
+        validation_nats=results[-1].validation_nats if results else None,
+    )

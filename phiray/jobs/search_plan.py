@@ -1,0 +1,117 @@
+"""Which trials a search consists of, drawn once and kept: the same command finds the same ones.
+
+Source: draws by Ray Tune's own domains; a grid is the product of the choices.
+Limits: drawn before the first trial runs, so no trial learns from another.
+"""
+
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import JsonValue
+from ray import tune
+from ray.tune.search.sample import Domain
+
+from phiray.checkpoints.files import write_json
+from phiray.config.load import change_config
+from phiray.config.search import AnySearch, Dimension, SearchConfig
+from phiray.config.stages import AnyStageConfig
+from phiray.config.yaml_text import format_scalar
+from phiray.errors import ConfigError
+
+PLAN_FILE = "trials.json"
+TRIALS_FOLDER = "trials"
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """One trial; number 0 is `base` unchanged."""
+
+    number: int
+    changes: dict[str, JsonValue]
+    """Settings of `base`, by their path."""
+
+    @property
+    def name(self) -> str:
+        """Of its run, and of what Tune calls it."""
+        return f"trial-{self.number:03d}"
+
+    @property
+    def overrides(self) -> list[str]:
+        """The changes as `--set` takes them."""
+        return [f"{key}={format_scalar(value)}" for key, value in self.changes.items()]
+
+
+def plan_trials(config: AnySearch, folder: Path) -> list[PlannedTrial]:
+    """Draw the trials of a search, or find those that were drawn before.
+
+    Raises:
+        ConfigError: if one of them is no valid setting of the stage; nothing has run then.
+    """
+    path = folder / PLAN_FILE
+    if path.is_file():
+        return [PlannedTrial(**trial) for trial in json.loads(path.read_text(encoding="utf-8"))]
+    trials = _draw(config.search, config.base, seed=config.run.seed)
+    for trial in trials:
+        trial_config(config, trial, folder=folder)
+    write_json(path, [asdict(trial) for trial in trials])
+    return trials
+
+
+def trial_config(config: AnySearch, trial: PlannedTrial, *, folder: Path) -> AnyStageConfig:
+    """Return the settings of a trial's run, which lies in the folder of the search.
+
+    Raises:
+        ConfigError: if the changes do not fit the stage or one another.
+    """
+    place = {"name": trial.name, "output_dir": str(folder / TRIALS_FOLDER)}
+    base = config.base.model_copy(update={"run": config.base.run.model_copy(update=place)})
+    try:
+        return change_config(base, trial.overrides)
+    except ConfigError as error:
+        raise ConfigError(
+            f"search.space offers {', '.join(trial.overrides)}, which cannot be trained: "
+            f"{error.message} Take that value or that combination out of it."
+        ) from error
+
+
+def _draw(search: SearchConfig, base: AnyStageConfig, *, seed: int) -> list[PlannedTrial]:
+    dimensions = search.dimensions
+    if search.algorithm == "grid":
+        values = [dimension.values for dimension in dimensions]
+        drawn = [
+            dict(zip((d.key for d in dimensions), row, strict=True))
+            for row in itertools.product(*values)
+        ]
+        drawn = [changes for changes in drawn if not _is_base(base, changes)]
+    else:
+        random = np.random.RandomState(seed)  # what Tune's domains take
+        drawn = [
+            {dimension.key: _draw_value(dimension, random) for dimension in dimensions}
+            for _ in range(search.num_trials - 1)
+        ]
+    return [PlannedTrial(number, changes) for number, changes in enumerate([{}, *drawn])]
+
+
+def _is_base(base: AnyStageConfig, changes: Mapping[str, JsonValue]) -> bool:
+    """Tell whether a point of the grid is what trial 0 is already."""
+    overrides = [f"{key}={format_scalar(value)}" for key, value in changes.items()]
+    try:
+        return change_config(base, overrides) == base
+    except ConfigError:
+        return False  # told of when the trials are checked
+
+
+def _draw_value(dimension: Dimension, random: np.random.RandomState) -> JsonValue:
+    values = dimension.values
+    if dimension.draw == "choice":
+        value: JsonValue = tune.choice(values).sample(random_state=random)
+        return value
+    low, high = (float(str(value)) for value in values)
+    domain: Domain = (
+        tune.uniform(low, high) if dimension.draw == "uniform" else tune.loguniform(low, high)
+    )
+    return float(f"{domain.sample(random_state=random):.4g}")  # as precise as anyone would write it

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import warnings
 from dataclasses import asdict
 from pathlib import Path
@@ -217,6 +218,27 @@ def tune_moe(config: ConfigOption, changes: SetOption = None, as_json: JsonOptio
     _search("moe", config, changes, as_json)
 
 
+@tune_app.command("dashboard")
+def tune_dashboard(
+    search: Annotated[Path, typer.Argument(help="The folder of a search.")],
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port to listen on; a free one if none.")
+    ] = None,
+) -> None:
+    """Show a search's curves in TensorBoard.
+
+    Serves until Ctrl-C, to this machine alone.
+    """
+    from phiray.terminal import build_display
+
+    with build_display() as display:
+        from phiray.jobs.dashboard import start_dashboard
+
+        board = start_dashboard(search, port=port)
+        display.note(f"TensorBoard: {board.url} (Ctrl-C ends it)")
+        threading.Event().wait()
+
+
 def _search(kind: str, config: str, changes: list[str] | None, as_json: bool) -> None:
     from phiray.config.load import load_search
 
@@ -238,14 +260,22 @@ def _search(kind: str, config: str, changes: list[str] | None, as_json: bool) ->
             trial.ending,
             trial.steps,
             "" if trial.validation_nats is None else f"{trial.validation_nats:.4f}",
-            ", ".join(f"{key}={value}" for key, value in trial.changes.items()) or "base",
+            trial.told_changes,
         )
         for trial in summary.trials
     ]
     header = ["trial", "ended", "steps", "nats per token", "settings"]
     _print_table(plain_table(f"{summary.name} after {summary.seconds:.0f} s", header, rows))
     print(f"{summary.steps_spent} steps, {summary.spent_fraction:.0%} of all trials' full budgets")
-    print(Path(settings.run.output_dir) / summary.name / "best.yaml")
+    if summary.confirmation is not None:
+        found = summary.confirmation
+        print(
+            f"best minus base on {len(found.results)} new seeds: {found.difference:+.4f} "
+            f"[{found.ci95[0]:+.4f}, {found.ci95[1]:+.4f}] {found.metric}, held-out. "
+            f"{found.verdict}"
+        )
+    folder = Path(settings.run.output_dir) / summary.name
+    print(f"{folder / 'best.yaml'}\n{folder / 'report.html'}")
 
 
 @app.command("eval")

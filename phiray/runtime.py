@@ -111,11 +111,15 @@ def _write_token(path: Path) -> None:
 
 
 @contextmanager
-def ray_session(*, num_cpus: int) -> Iterator[None]:
+def ray_session(*, num_cpus: int, dashboard: bool = False) -> Iterator[str | None]:
     """Use the Ray that this process has started, or start one for as long as the block runs.
 
     Args:
         num_cpus: logical CPUs that all workers and their readers reserve together.
+        dashboard: start Ray's own dashboard as well, on the loopback; it asks for the token.
+
+    Yields:
+        The dashboard's address; None where this session started none.
 
     Raises:
         ClusterError: if Ray does not start, with Ray's own reason; if the one that runs has fewer
@@ -128,22 +132,26 @@ def ray_session(*, num_cpus: int) -> Iterator[None]:
                 f"The Ray of this process has {found:g} CPUs, but workers and readers need "
                 f"{num_cpus}. Use fewer workers, or start it with more."
             )
-        yield
+        yield None
         return
-    start_ray(num_cpus=num_cpus)
+    url = start_ray(num_cpus=num_cpus, dashboard=dashboard)
     try:
-        yield
+        yield url
     finally:
         ray.shutdown()
 
 
-def start_ray(*, num_cpus: int) -> None:
+def start_ray(*, num_cpus: int, dashboard: bool = False) -> str | None:
     """Start an embedded Ray: private, with a token, and never somebody else's cluster.
 
     Ray 2.60 turns its token authentication on for a local start and takes the token that is there.
 
     Args:
         num_cpus: logical CPUs that it must have; it has at least those of this machine.
+        dashboard: start Ray's own dashboard as well, on the loopback.
+
+    Returns:
+        The dashboard's address, or None.
 
     Raises:
         ClusterError: 77 if the environment switches authentication off, 69 if Ray does not start.
@@ -156,10 +164,11 @@ def start_ray(*, num_cpus: int) -> None:
             os.environ.setdefault(name, value)
         # Ray puts handlers of its own there, in Python and in C++; the latter aborts the process.
         with kept_handler(signal.SIGTERM):
-            ray.init(
+            started = ray.init(
                 address="local",
                 num_cpus=max(num_cores(), num_cpus),
-                include_dashboard=False,
+                include_dashboard=dashboard,
+                dashboard_host="127.0.0.1",
                 object_store_memory=_OBJECT_STORE_BYTES,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
@@ -172,6 +181,7 @@ def start_ray(*, num_cpus: int) -> None:
     finally:
         os.umask(previous_umask)
     quiet_ray()
+    return f"http://{started.dashboard_url}" if dashboard else None
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
     load_config(source, stage, overrides=...)   # one stage's
     load_search(source, kind, overrides=...)    # those of a search
-    change_config(config, changes)              # a stage's, with some of them changed
+    change_config(config, changes)              # settings with some of them changed
+    value_at(config, key)                       # one of them
 
 Source: YAML 1.2 as `yaml_text.py` reads it; exit codes of BSD sysexits.h.
 Limits: one file, no includes; settings come from the file and the command line, never from the
@@ -111,6 +112,23 @@ def change_config(config: ConfigT, changes: Sequence[str]) -> ConfigT:
     for change in changes:
         _apply(draft, change, type(config), shown=change)
     return validate(draft.tree, type(config), places=draft.places)
+
+
+def value_at(config: Config, key: str) -> JsonValue:
+    """Return the value of a setting, such as `training.learning_rate`.
+
+    Raises:
+        ConfigError: if there is no such setting.
+    """
+    found: JsonValue = config.model_dump(mode="json")
+    for part in key.split("."):
+        if not isinstance(found, dict) or part not in found:
+            raise ConfigError(
+                f"{key} is not a setting. It must be the path of one, such as "
+                "training.learning_rate. Correct it."
+            )
+        found = found[part]
+    return found
 
 
 def validate(

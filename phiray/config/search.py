@@ -62,7 +62,7 @@ class SearchConfig(Config):
     """No trial is begun, and none goes on, after so long; none sets no limit."""
     max_label_tokens: int | None = Field(default=None, ge=1)
     """The same for the tokens learnt from, over all trials."""
-    confirm_seeds: int = Field(default=3, ge=0)
+    confirm_seeds: int = Field(default=3, ge=0, le=10)
     """Seeds on which the winner and `base` are trained anew, and compared on held-out data; below
     2 there is no interval, and none is trained."""
 

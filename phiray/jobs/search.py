@@ -12,21 +12,16 @@ import json
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from ray import tune
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import (
-    ASHAScheduler,
-    FIFOScheduler,
-    MedianStoppingRule,
-    TrialScheduler,
-)
 
 from phiray.checkpoints.files import write_json, write_text
-from phiray.config.search import AnySearch, SearchConfig, grace_steps
+from phiray.config.load import value_at
+from phiray.config.search import AnySearch
 from phiray.config.show import yaml_from_config
 from phiray.errors import (
     CheckpointError,
@@ -35,61 +30,31 @@ from phiray.errors import (
     ExitCode,
     error_from_payload,
 )
+from phiray.evals.search_page import write_search_page
+from phiray.evals.search_results import SearchSummary, TrialSummary
+from phiray.jobs.confirm import confirm_best
 from phiray.jobs.display import Display
 from phiray.jobs.paths import with_absolute_paths
 from phiray.jobs.run_folder import differences
-from phiray.jobs.search_log import SearchLog, TrialResult
+from phiray.jobs.search_log import SearchLog
 from phiray.jobs.search_plan import TRIALS_FOLDER, PlannedTrial, plan_trials, trial_config
+from phiray.jobs.search_scheduler import GentleScheduler, told_scheduler
 from phiray.jobs.search_watch import SearchWatch, spent_tokens
 from phiray.jobs.train import check_workers, cpus_reserved
-from phiray.jobs.trial import ERROR_SUFFIX, STEP_METRIC, TrialPayload, run_trial
+from phiray.jobs.trial import ERROR_SUFFIX, TrialPayload, run_trial
 from phiray.jobs.worker import num_readers
-from phiray.runtime import ensure_token, ray_session
+from phiray.runtime import ensure_token, ray_session, token_path
 from phiray.stages.registry import stage_module
-from phiray.training.loop import VALIDATION_METRIC
 from phiray.training.metrics_log import METRICS_NAME, read_metrics
 
 SETTINGS_FILE = "search.yaml"
 SUMMARY_FILE = "search.json"
 BEST_FILE = "best.yaml"
 """Settings of the best trial, which `phiray train --config` takes."""
+PAGE_FILE = "report.html"
+MIN_SEEDS = 2
 _TRIAL_CPUS = 0.01
 """What the function around a trial's training reserves: it only waits."""
-
-
-@dataclass(frozen=True)
-class TrialSummary:
-    """What became of one trial."""
-
-    number: int
-    changes: dict[str, Any]  # Any: values of settings
-    ending: str
-    """`complete`, `stopped`, or `not run` where a limit came first."""
-    steps: int
-    """Steps that were trained."""
-    validation_nats: float | None
-    """The last figure; None if there is none."""
-
-
-@dataclass(frozen=True)
-class SearchSummary:
-    """What a search found; it stands in `search.json`."""
-
-    name: str
-    tune: str
-    trials: list[TrialSummary]
-    best: int
-    """Number of the trial with the lowest validation figure at its last step."""
-    max_steps: int
-    steps_spent: int
-    """Over all trials."""
-    seconds: float
-    """Of this start of the search; what may differ between two runs of it."""
-
-    @property
-    def spent_fraction(self) -> float:
-        """Share (0..1) of the steps that all trials would take without being stopped."""
-        return self.steps_spent / (self.max_steps * len(self.trials))
 
 
 def run_search(config: AnySearch, *, display: Display) -> SearchSummary:
@@ -111,11 +76,18 @@ def run_search(config: AnySearch, *, display: Display) -> SearchSummary:
         first = trial_config(config, trials[0], folder=folder)
         stage_module(first.stage).prepare(first, progress=display.progress)
         _run_trials(config, pending, folder=folder, log=log, display=display)
-    summary = _summarise(config, trials, log=log, folder=folder, seconds=time.monotonic() - started)
-    write_json(folder / SUMMARY_FILE, asdict(summary))
+    seconds = round(time.monotonic() - started, 1)
+    summary = _summarise(config, trials, log=log, folder=folder, seconds=seconds)
     best = trial_config(config, trials[summary.best], folder=folder)
-    named = best.model_copy(update={"run": config.base.run})
-    write_text(folder / BEST_FILE, yaml_from_config(named, comments=False))
+    best = best.model_copy(update={"run": config.base.run})
+    write_text(folder / BEST_FILE, yaml_from_config(best, comments=False))
+    _write_outcome(summary, config, folder=folder)
+    if summary.best != 0 and config.search.confirm_seeds >= MIN_SEEDS:
+        confirmation = confirm_best(
+            config, best, folder=folder, num_cpus=_cpus_of_trial(config), display=display
+        )
+        summary = replace(summary, confirmation=confirmation)
+        _write_outcome(summary, config, folder=folder)
     return summary
 
 
@@ -184,14 +156,19 @@ def _run_trials(
     watch = SearchWatch(
         folder, log=log, display=display, max_steps=base.training.max_steps, trials=pending
     )
-    reserved = cpus_reserved(base.cluster, readers=num_readers(base)) * search.max_concurrent
-    with ray_session(num_cpus=reserved + 1), watch:
+    num_cpus = _cpus_of_trial(config) * search.max_concurrent + 1
+    with ray_session(num_cpus=num_cpus, dashboard=True) as url, watch:
+        if url is not None:
+            display.note(f"Ray dashboard: {url}, with the token in {token_path()}")
         tuner = tune.Tuner(
             tune.with_resources(run_trial, {"CPU": _TRIAL_CPUS}),
             param_space={"trial": tune.grid_search(payloads)},
             tune_config=tune.TuneConfig(
-                scheduler=_told_scheduler(
-                    search, max_steps=base.training.max_steps, results=log.ended_results()
+                scheduler=GentleScheduler(
+                    told_scheduler(
+                        search, max_steps=base.training.max_steps, results=log.ended_results()
+                    ),
+                    folder=folder / TRIALS_FOLDER,
                 ),
                 max_concurrent_trials=search.max_concurrent,
                 time_budget_s=search.max_seconds,
@@ -212,51 +189,6 @@ def _run_trials(
 
 def _trial_name(trial: Trial) -> str:
     return PlannedTrial(trial.config["trial"]["number"], {}).name
-
-
-@dataclass(frozen=True)
-class _Told:
-    """Stands for a trial of an earlier start, of which a scheduler needs no more than the name."""
-
-    trial_id: str
-
-
-def _told_scheduler(
-    search: SearchConfig, *, max_steps: int, results: Sequence[TrialResult]
-) -> TrialScheduler:
-    """Build Ray's scheduler, and tell it what trials of earlier starts measured, in that order."""
-    scheduler = build_scheduler(search, max_steps=max_steps)
-    told: dict[int, _Told] = {}
-    # cast: the schedulers look at no more of a trial than its name, and at nothing of a controller
-    controller = cast(Any, None)
-    for result in results:
-        if result.trial not in told:
-            told[result.trial] = _Told(PlannedTrial(result.trial, {}).name)
-            scheduler.on_trial_add(controller, cast(Trial, told[result.trial]))
-        measured = {STEP_METRIC: result.step, VALIDATION_METRIC: result.validation_nats}
-        scheduler.on_trial_result(controller, cast(Trial, told[result.trial]), measured)
-    return scheduler
-
-
-def build_scheduler(search: SearchConfig, *, max_steps: int) -> TrialScheduler:
-    """Build Ray's own scheduler."""
-    grace = grace_steps(search, max_steps=max_steps)
-    if search.scheduler == "asha":
-        return ASHAScheduler(
-            time_attr=STEP_METRIC,
-            metric=VALIDATION_METRIC,
-            mode="min",
-            max_t=max_steps,
-            grace_period=grace,
-            reduction_factor=search.reduction_factor,
-            # a trial at its last step ends by itself, with its result written
-            stop_last_trials=False,
-        )
-    if search.scheduler == "median":
-        return MedianStoppingRule(
-            time_attr=STEP_METRIC, metric=VALIDATION_METRIC, mode="min", grace_period=grace
-        )
-    return FIFOScheduler()
 
 
 def _token_limit(folder: Path, limit: int | None) -> tune.Stopper | None:
@@ -319,8 +251,7 @@ def _summarise(
         trials=summaries,
         best=complete[min(complete)],
         max_steps=config.base.training.max_steps,
-        steps_spent=sum(trial.steps for trial in summaries),
-        seconds=round(seconds, 1),
+        seconds=seconds,
     )
 
 
@@ -332,5 +263,19 @@ def _summarise_trial(trial: PlannedTrial, *, log: SearchLog, folder: Path) -> Tr
         changes=trial.changes,
         ending=log.endings.get(trial.number, "not run"),
         steps=int(str(records[-1]["step"])) if records else 0,
-        validation_nats=results[-1].validation_nats if results else None,
+        curve=[(result.step, result.validation_nats) for result in results],
     )
+
+
+def _write_outcome(summary: SearchSummary, config: AnySearch, *, folder: Path) -> None:
+    write_json(folder / SUMMARY_FILE, asdict(summary))
+    write_search_page(
+        summary,
+        dimensions=config.search.dimensions,
+        base={item.key: value_at(config.base, item.key) for item in config.search.dimensions},
+        out=folder / PAGE_FILE,
+    )
+
+
+def _cpus_of_trial(config: AnySearch) -> int:
+    return cpus_reserved(config.base.cluster, readers=num_readers(config.base))

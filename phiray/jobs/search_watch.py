@@ -1,4 +1,4 @@
-"""Listen to Tune: log each measurement, let a stopped trial end at once, show what goes on.
+"""Listen to Tune: log each measurement and how each trial ended, and show what goes on.
 
 Source: Tune's callbacks, which are called in the driver in the order of its decisions.
 Limits: one driver.
@@ -16,7 +16,7 @@ from ray.tune.experiment import Trial
 from phiray.jobs.display import Display
 from phiray.jobs.search_log import SearchLog, TrialEnd, TrialResult
 from phiray.jobs.search_plan import TRIALS_FOLDER, PlannedTrial
-from phiray.jobs.stop import request_stop
+from phiray.jobs.stop import is_stop_requested
 from phiray.jobs.tail import shown_steps
 from phiray.jobs.train import RESULT_FILE
 from phiray.training.loop import VALIDATION_METRIC
@@ -41,7 +41,6 @@ class SearchWatch:
         self._display = display
         self._max_steps = max_steps
         self._trials = {trial.number: trial for trial in trials}
-        self._stopped: set[int] = set()
         self._shown: dict[int, ExitStack] = {}
         self.callback = _Callback(self)
 
@@ -67,12 +66,9 @@ class SearchWatch:
         run_dir = self._folder / trial.name
         shown.enter_context(shown_steps(run_dir, display=self._display, max_steps=self._max_steps))
 
-    def measured(self, number: int, *, step: int, nats: float, is_last: bool) -> None:
-        """Log a figure; where it is the trial's last one before its end, let its run stop."""
+    def measured(self, number: int, *, step: int, nats: float) -> None:
+        """Log a figure."""
         self._log.add(TrialResult(number, step, nats))
-        if is_last and step < self._max_steps:
-            self._stopped.add(number)
-            request_stop(self._folder / self._trials[number].name)
 
     def ended(self, number: int) -> None:
         """Log how a trial ended; one that a limit cut off has not, and goes on another time."""
@@ -82,7 +78,7 @@ class SearchWatch:
         if (self._folder / name / RESULT_FILE).exists():
             self._log.add(TrialEnd(number, "complete"))
             self._display.note(f"{name}: complete{figure}")
-        elif number in self._stopped:
+        elif results and is_stop_requested(self._folder / name):
             self._log.add(TrialEnd(number, "stopped"))
             self._display.note(f"{name}: stopped at step {results[-1].step}{figure}")
         if number in self._shown:
@@ -119,7 +115,6 @@ class _Callback(tune.Callback):  # type: ignore[misc]  # Ray's class is untyped
                 _number(told["trial"]),
                 step=int(result["step"]),
                 nats=float(result[VALIDATION_METRIC]),
-                is_last=bool(result.get("done")),
             )
 
     def on_trial_complete(self, **told: Any) -> None:

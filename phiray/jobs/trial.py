@@ -54,6 +54,8 @@ def run_trial(told: dict[str, TrialPayload]) -> None:
     run_dir = run_folder(config)
     for step, nats in measured_until_checkpoint(run_dir):
         tune.report({STEP_METRIC: step, VALIDATION_METRIC: nats})
+    if is_stop_requested(run_dir):
+        return
     try:
         train_stage(
             config,

@@ -1,0 +1,73 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from phiray.config.load import load_search
+from phiray.errors import CheckpointError, ConfigError, ExitCode
+from phiray.jobs.search import (
+    BEST_FILE,
+    PAGE_FILE,
+    SETTINGS_FILE,
+    run_search,
+)
+from phiray.jobs.search_log import SearchLog, TrialEnd, TrialResult
+from phiray.jobs.search_plan import TRIALS_FOLDER
+from tests.displays import SilentDisplay
+
+
+def finished_search(folder: Path) -> None:
+    """Write what a search of two trials leaves; the second was stopped."""
+    log = SearchLog(folder)
+    for step, nats in ((62, 2.0), (500, 1.0)):
+        log.add(TrialResult(0, step, nats))
+    log.add(TrialResult(1, 62, 3.0))
+    log.add(TrialEnd(0, "complete"))
+    log.add(TrialEnd(1, "stopped"))
+    for name, step in (("trial-000", 500), ("trial-001", 64)):
+        run_dir = folder / TRIALS_FOLDER / name
+        run_dir.mkdir(parents=True)
+        (run_dir / "metrics.jsonl").write_text(json.dumps({"step": step, "label_tokens": 7}) + "\n")
+
+
+def test_a_finished_search_is_summed_up_without_ray(tmp_path: Path) -> None:
+    config = load_search(
+        "tiny", "projector", overrides=["search.num_trials=2", f"run.output_dir={tmp_path}"]
+    )
+    folder = tmp_path / "tune-projector"
+    folder.mkdir()
+    (folder / SETTINGS_FILE).write_text(absolute(config.model_dump_json(), folder))
+    finished_search(folder)
+    summary = run_search(config, display=SilentDisplay())
+    assert summary.best == 0
+    assert [(t.ending, t.steps) for t in summary.trials] == [("complete", 500), ("stopped", 64)]
+    assert summary.spent_fraction == 564 / 1000
+    assert summary.confirmation is None
+    assert "stage: align" in (folder / BEST_FILE).read_text()
+    assert "trial 1" in (folder / PAGE_FILE).read_text()
+
+
+def absolute(settings_json: str, folder: Path) -> str:
+    """Leave the settings as the search itself would write them; only places may differ."""
+    content = json.loads(settings_json)
+    content["run"]["output_dir"] = str(folder.parent)
+    return json.dumps(content)
+
+
+def test_a_search_with_other_settings_is_refused(tmp_path: Path) -> None:
+    config = load_search("tiny", "moe", overrides=[f"run.output_dir={tmp_path}"])
+    folder = tmp_path / "tune-moe"
+    folder.mkdir()
+    other = load_search("tiny", "moe", overrides=["search.num_trials=9"])
+    (folder / SETTINGS_FILE).write_text(other.model_dump_json())
+    with pytest.raises(ConfigError, match="num_trials was 9, now 8"):
+        run_search(config, display=SilentDisplay())
+
+
+def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
+    config = load_search("tiny", "moe", overrides=[f"run.output_dir={tmp_path}"])
+    (tmp_path / "tune-moe").mkdir()
+    (tmp_path / "tune-moe" / "notes.txt").write_text("mine")
+    with pytest.raises(CheckpointError, match="holds no search") as caught:
+        run_search(config, display=SilentDisplay())
+    assert caught.value.exit_code == ExitCode.CANNOT_CREATE

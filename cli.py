@@ -385,17 +385,21 @@ def generate(
 
 @app.command("config")
 def show_config(
-    stage: StageArgument,
+    stage: Annotated[
+        str, typer.Argument(metavar="STAGE", help="A stage, or a search: projector, moe.")
+    ],
     preset: Annotated[str, typer.Option(help="tiny or phi-2.")] = "tiny",
     changes: SetOption = None,
 ) -> None:
-    """Print all settings of a stage as YAML, explained."""
-    from phiray.config.load import load_config
+    """Print all settings of a stage or a search as YAML, explained."""
+    from phiray.config.load import load_config, load_search
     from phiray.config.presets import PRESETS
+    from phiray.config.search import SEARCHES
     from phiray.config.show import yaml_from_config
 
     _check_word(preset, PRESETS, kind="preset")
-    print(yaml_from_config(load_config(preset, stage, overrides=changes or [])), end="")
+    load = load_search if stage in SEARCHES else load_config
+    print(yaml_from_config(load(preset, stage, overrides=changes or [])), end="")
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import typer.main
 from typer.testing import CliRunner
 
 from phiray.cli import app
-from phiray.config.load import load_config
+from phiray.config.load import load_config, load_search
 from phiray.config.stages import STAGES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,7 +49,7 @@ def help_of(words: list[str]) -> str:
 
 
 def verbs_of(words: list[str]) -> list[str]:
-    return words[:2] if words[0] == "data" else words[:1]
+    return words[:2] if words[0] in ("data", "tune") else words[:1]
 
 
 def test_readme_shows_every_command() -> None:
@@ -72,8 +72,11 @@ def test_readme_commands_exist_with_their_options(line: str) -> None:
 @pytest.mark.parametrize("line", [line for line in phiray_lines() if " --config tiny" in line])
 def test_readme_settings_are_valid(line: str) -> None:
     words = shlex.split(line)
-    stage = next(word for word in words if word in STAGES)
     changes = [words[index + 1] for index, word in enumerate(words) if word == "--set"]
+    if words[1] == "tune":
+        assert load_search("tiny", words[2], overrides=changes).tune == words[2]
+        return
+    stage = next(word for word in words if word in STAGES)
     assert load_config("tiny", stage, overrides=changes).stage == stage
 
 

@@ -8,7 +8,10 @@ import sys
 import pytest
 
 HEAVY = ["torch", "ray", "transformers", "open_clip", "litgpt", "rich", "numpy"]
-COMMANDS = ["demo", "doctor", "train", "eval", "compare", "report", "generate", "config", "data"]
+COMMANDS = [
+    *["demo", "doctor", "train", "eval", "compare", "report", "generate", "config"],
+    *["data", "tune"],
+]
 
 
 def run_help(*arguments: str) -> tuple[str, list[str]]:
@@ -30,7 +33,12 @@ def run_help(*arguments: str) -> tuple[str, list[str]]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], *[[command, "--help"] for command in COMMANDS], ["data", "check", "--help"]],
+    [
+        ["--help"],
+        *[[command, "--help"] for command in COMMANDS],
+        ["data", "check", "--help"],
+        ["tune", "moe", "--help"],
+    ],
 )
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     text, loaded = run_help(*arguments)
@@ -58,6 +66,9 @@ def test_help_lists_the_commands_that_work_and_no_others() -> None:
         (["config"], {"--preset", "--set"}),
         (["data", "check"], {"--json"}),
         (["data", "prepare"], {"--config", "--set", "--json"}),
+        (["tune", "projector"], {"--config", "--set", "--json"}),
+        (["tune", "moe"], {"--config", "--set", "--json"}),
+        (["tune", "dashboard"], {"--port"}),
     ],
 )
 def test_options_of_a_command_stay_what_scripts_use(command: list[str], options: set[str]) -> None:

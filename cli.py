@@ -49,7 +49,10 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting. May be given often."),
 ]
-WorkersOption = Annotated[int | None, typer.Option(min=1, help="Training processes.")]
+WorkersOption = Annotated[
+    str | None,
+    typer.Option(metavar="N|MIN:MAX", help="Training processes; MIN:MAX makes the run elastic."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 

@@ -203,7 +203,9 @@ def train(config: AnyStageConfig, *, device: torch.device = CPU) -> Trained:
         num_rows=parts.source.num_rows,
         max_bad_fraction=config.data.max_bad_fraction,
     )
-    validate = build_validation(parts, config.training, device=CPU, collective=collective)
+    validate = build_validation(
+        parts, config.training, most_workers=1, device=CPU, collective=collective
+    )
     result = run_loop(
         state, steps, settings=settings, files=files, collective=collective, validate=validate
     )

@@ -10,6 +10,7 @@ Limits: one file, no includes; settings come from the file and the command line,
 environment.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,7 @@ ConfigT = TypeVar("ConfigT", bound=Config)
 
 MAX_FILE_BYTES = 1_000_000
 """The full settings of a stage take about 10 kB."""
+_WORKERS = re.compile(r"[1-9]\d*(:[1-9]\d*)?")
 _SHOWN_SOURCE = 100
 """Characters of a path in the message that it is too long."""
 
@@ -50,7 +52,7 @@ def load_config(
     stage: str | None = None,
     *,
     overrides: Sequence[str] = (),
-    workers: int | None = None,
+    workers: str | None = None,
 ) -> AnyStageConfig:
     """Load and check the settings of one stage.
 
@@ -58,7 +60,7 @@ def load_config(
         source: a preset's name or the path of a YAML file.
         stage: the stage; none takes it from the file.
         overrides: changes such as `training.max_steps=30`, applied in order.
-        workers: replaces `cluster.workers`.
+        workers: `N` or `MIN:MAX`; replaces `cluster.workers` and `cluster.max_workers`.
 
     Raises:
         ConfigError: with every wrong setting in one message; exit code 66 for a missing file,
@@ -71,7 +73,16 @@ def load_config(
     for override in overrides:
         _apply(draft, override, root)
     if workers is not None:
-        _apply(draft, f"cluster.workers={workers}", root, shown=f"--workers {workers}")
+        shown = f"--workers {workers}"
+        if not _WORKERS.fullmatch(workers):
+            raise ConfigError(
+                f"{shown} is no number of training processes. It must be N or MIN:MAX, of at least "
+                "1, such as --workers 2 or --workers 1:8.",
+                exit_code=ExitCode.USAGE,
+            )
+        fewest, colon, most = workers.partition(":")
+        _apply(draft, f"cluster.workers={fewest}", root, shown=shown)
+        _apply(draft, f"cluster.max_workers={most if colon else 'null'}", root, shown=shown)
     return validate(draft.tree, root, places=draft.places)
 
 
@@ -195,8 +206,8 @@ def _draft_from_text(text: str, origin: str) -> _Draft:
     if not isinstance(parsed.value, dict):
         found = "empty" if parsed.value is None else "not a group of settings"
         raise ConfigError(
-            f"{origin} is {found}. It must hold settings, as `key: value` lines. "
-            "Make one with: phiray config STAGE --preset tiny."
+            f"{origin} is {found}. It must hold the settings of a stage or a search, as `key: "
+            "value` lines. Make one with: phiray config STAGE --preset tiny."
         )
     places = {path: f"{origin}:{line}" for path, line in parsed.lines.items()}
     return _Draft(parsed.value, places)

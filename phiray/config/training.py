@@ -123,10 +123,27 @@ class ClusterConfig(Config):
     """What the run asks of Ray."""
 
     workers: int = Field(default=1, ge=1)
-    """Training processes."""
+    """Training processes; of an elastic run, the fewest that it goes on with."""
+    max_workers: int | None = Field(default=None, ge=1)
+    """Makes a run elastic: it takes as many workers as there is room for, up to so many, and goes
+    on from its newest checkpoint when a node comes or goes. None fixes their number."""
     use_gpu: bool = False
     """Give each worker one GPU."""
     cpus_per_worker: int | None = Field(default=None, ge=1)
     """CPU threads of one worker; none shares the cores of the machine evenly."""
     max_failures: int = Field(default=3, ge=0)
     """Restarts after a worker died, from the newest committed checkpoint."""
+
+    @property
+    def most_workers(self) -> int:
+        """As many workers as there may be."""
+        return self.max_workers or self.workers
+
+    @model_validator(mode="after")
+    def _check_workers(self) -> "ClusterConfig":
+        if self.most_workers < self.workers:
+            raise ValueError(
+                f"max_workers is {self.max_workers}, but workers is {self.workers}: the fewest "
+                "would be more than the most. Swap them."
+            )
+        return self

@@ -86,6 +86,17 @@ def rank_positions(
     return np.ascontiguousarray(shares[..., rank].swapaxes(1, 2))  # (steps, accumulation, micro)
 
 
+def micro_batches(accumulation: int, *, most_workers: int, world: int) -> int:
+    """Return the micro-batches of each worker that keep their size where fewer workers share.
+
+    Args:
+        accumulation: of each worker when all of them are there.
+        most_workers: as many as there may be.
+        world: workers that are there.
+    """
+    return -(-accumulation * most_workers // world)
+
+
 def _check_shares(*, rank: int, world: int, accumulation: int) -> None:
     if world < 1 or accumulation < 1 or not 0 <= rank < world:
         raise ConfigError(

@@ -20,8 +20,6 @@ class WorkerPayload(TypedDict):
     """The run's manifest, JSON; it travels with each checkpoint."""
     start: str
     """Names this start of the run; Ray starts its workers anew under the same name."""
-    threads: int
-    """CPU threads to compute with."""
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,8 @@ from phiray.training.quarantine import QUARANTINE_NAME, read_quarantine
 from phiray.training.scheduled_sampling import describe_schedule
 
 RESULT_FILE = "result.json"
+RESIZE_SECONDS = 20.0
+"""An elastic run looks for room for more workers so often. Each change costs a restart."""
 CPUS_PER_WORKER = 1
 """What one worker reserves with Ray; with how many threads it computes is another matter."""
 
@@ -142,16 +144,17 @@ def check_workers(cluster: ClusterConfig) -> None:
     Raises:
         ConfigError: with both numbers.
     """
-    workers, cores = cluster.workers, num_cores()
+    workers, cores = cluster.most_workers, num_cores()
+    key = "cluster.workers" if cluster.max_workers is None else "cluster.max_workers"
     if cluster.use_gpu and workers > (gpus := torch.cuda.device_count()):
         raise ConfigError(
-            f"cluster.use_gpu is true and cluster.workers is {workers}, but this machine has "
+            f"cluster.use_gpu is true and {key} is {workers}, but this machine has "
             f"{gpus} GPUs that torch can use. Each worker needs one. Use fewer workers, or the "
             "CPU: --set cluster.use_gpu=false --set training.precision=fp32."
         )
     if not cluster.use_gpu and workers > cores:
         raise ConfigError(
-            f"cluster.workers is {workers}, but this machine has {cores} cores. Each worker needs "
+            f"{key} is {workers}, but this machine has {cores} cores. Each worker needs "
             f"one. Use at most {cores}, e.g. --workers {cores}."
         )
 
@@ -161,12 +164,7 @@ def cpus_reserved(cluster: ClusterConfig, *, readers: int = 1) -> int:
 
     With less, a reader waits for its place for ever, and all workers for its rows.
     """
-    return math.ceil(cluster.workers * (CPUS_PER_WORKER + readers * CPUS_PER_READER))
-
-
-def threads_per_worker(config: AnyStageConfig) -> int:
-    """Return the CPU threads that each worker computes with."""
-    return config.cluster.cpus_per_worker or max(1, num_cores() // config.cluster.workers)
+    return math.ceil(cluster.most_workers * (CPUS_PER_WORKER + readers * CPUS_PER_READER))
 
 
 def _tell_excluded(run_dir: Path, data: PreparedData, *, display: Display) -> None:
@@ -188,19 +186,25 @@ def _tell_bad_rows(run_dir: Path, *, display: Display) -> None:
         )
 
 
+def _num_workers(cluster: ClusterConfig) -> int | tuple[int, int]:
+    if cluster.max_workers is None:
+        return cluster.workers
+    return (cluster.workers, cluster.max_workers)
+
+
 def _fit(config: AnyStageConfig, run_dir: Path, *, callbacks: Sequence[UserCallback]) -> TrainedRun:
     payload: WorkerPayload = {
         "config": config.model_dump(mode="json"),
         "run_dir": str(run_dir),
         "manifest": (run_dir / MANIFEST_FILE).read_text(encoding="utf-8"),
         "start": uuid.uuid4().hex[:12],
-        "threads": threads_per_worker(config),
     }
     trainer = TorchTrainer(
         train_worker,
         train_loop_config=payload,
         scaling_config=ScalingConfig(
-            num_workers=config.cluster.workers,
+            num_workers=_num_workers(config.cluster),
+            elastic_resize_monitor_interval_s=RESIZE_SECONDS,
             use_gpu=config.cluster.use_gpu,
             resources_per_worker={
                 "CPU": CPUS_PER_WORKER,

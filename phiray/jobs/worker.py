@@ -21,13 +21,14 @@ from ray.train import Checkpoint
 from phiray.batch import StepInput
 from phiray.config.data import ImageDataConfig
 from phiray.config.stages import STAGE_ADAPTER, AnyStageConfig
-from phiray.data.order import OrderSettings, rank_positions
+from phiray.config.training import ClusterConfig
+from phiray.data.order import OrderSettings, micro_batches, rank_positions
 from phiray.data.pipeline import resolve_decode, stream_steps
 from phiray.errors import ClusterError, ExitCode, PhirayError, payload_from_error
 from phiray.jobs.faults import read_fault, write_fault
 from phiray.jobs.payload import TrainedRun, WorkerPayload
 from phiray.jobs.stop import until_stopped
-from phiray.runtime import quiet_ray
+from phiray.runtime import num_cores, quiet_ray
 from phiray.stages.parts import CARRIED_MANIFEST_FILE, StageParts, checkpoint_texts
 from phiray.stages.registry import stage_module
 from phiray.stages.validation import build_validation
@@ -48,6 +49,11 @@ _SUMMARY_LENGTH = 200
 def num_readers(config: AnyStageConfig) -> int:
     """Return the Ray Data actors that read for each worker; tokens need no more than one."""
     return config.data.readers if isinstance(config.data, ImageDataConfig) else 1
+
+
+def num_threads(cluster: ClusterConfig, *, workers_here: int) -> int:
+    """Return the CPU threads that each of so many workers on this machine computes with."""
+    return cluster.cpus_per_worker or max(1, num_cores() // workers_here)
 
 
 def train_worker(payload: WorkerPayload) -> dict[str, object]:
@@ -107,8 +113,9 @@ def _summary(error: Exception) -> str:
 
 def _train(payload: WorkerPayload) -> TrainedRun:
     quiet_ray()
-    torch.set_num_threads(payload["threads"])
     config = _config(payload)
+    context = ray.train.get_context()
+    torch.set_num_threads(num_threads(config.cluster, workers_here=context.get_local_world_size()))
     collective = current_collective()
     device = ray.train.torch.get_device()
     parts = stage_module(config.stage).build(config)
@@ -134,7 +141,13 @@ def _train(payload: WorkerPayload) -> TrainedRun:
         settings=settings,
         files=files,
         collective=collective,
-        validate=build_validation(parts, config.training, device=device, collective=collective),
+        validate=build_validation(
+            parts,
+            config.training,
+            most_workers=config.cluster.most_workers,
+            device=device,
+            collective=collective,
+        ),
         on_checkpoint=_report,
     )
     return TrainedRun(steps=result.step, loop_seconds=time.monotonic() - start)
@@ -157,7 +170,11 @@ def _steps(
         ),
         rank=collective.rank,
         world=collective.world_size,
-        accumulation=training.gradient_accumulation_steps,
+        accumulation=micro_batches(
+            training.gradient_accumulation_steps,
+            most_workers=config.cluster.most_workers,
+            world=collective.world_size,
+        ),
         start_step=start_step,
         num_steps=training.max_steps - start_step,
     )

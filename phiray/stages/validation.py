@@ -18,7 +18,12 @@ from phiray.training.validation import Validation
 
 
 def build_validation(
-    parts: StageParts, training: TrainingConfig, *, device: torch.device, collective: Collective
+    parts: StageParts,
+    training: TrainingConfig,
+    *,
+    most_workers: int,
+    device: torch.device,
+    collective: Collective,
 ) -> Validate | None:
     """Read this worker's share of the validation rows, in micro-batches of the training's size.
 
@@ -31,7 +36,8 @@ def build_validation(
         return None
     chosen = choose_sample(parts.validation.num_rows, at_most=training.max_validation_rows)
     own = np.array(chosen[collective.rank :: collective.world_size], dtype=np.int64)  # (rows,)
-    size = max(1, training.global_batch_size // training.gradient_accumulation_steps)
+    num_shares = training.gradient_accumulation_steps * most_workers
+    size = -(-training.global_batch_size // num_shares)
     batches = [
         read_batch(
             parts.validation,

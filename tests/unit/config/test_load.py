@@ -38,7 +38,7 @@ def test_load_config_applies_overrides_in_order_and_workers_last() -> None:
         "tiny",
         "scratch",
         overrides=["training.max_steps=30", "training.max_steps=40", "cluster.workers=5"],
-        workers=2,
+        workers="2",
     )
     assert config.training.max_steps == 40
     assert config.cluster.workers == 2
@@ -97,10 +97,10 @@ def test_load_config_keeps_the_siblings_of_a_kind_that_is_no_union() -> None:
 def test_load_config_names_file_line_and_override(tmp_path: Path) -> None:
     source = write(tmp_path, "stage: align\ntraining:\n  learning_rat: 1\n")
     with pytest.raises(ConfigError, match=r"run.yaml:3: training.learning_rat is not") as caught:
-        load_config(source, overrides=["training.max_steps=0"], workers=0)
+        load_config(source, overrides=["training.max_steps=0"], workers="3:2")
     lines = caught.value.message.splitlines()
     assert lines[0].startswith("--set training.max_steps=0: training.max_steps is 0.")
-    assert lines[2].startswith("--workers 0: cluster.workers is 0.")
+    assert "max_workers is 2, but workers is 3" in lines[2]
     assert caught.value.exit_code == ExitCode.BAD_CONFIG
 
 
@@ -198,3 +198,26 @@ def test_config_from_file_refuses_what_is_no_settings(
     file.write_bytes(content)
     with pytest.raises(ConfigError, match=match):
         config_from_file(file)
+
+
+def test_workers_may_be_a_range() -> None:
+    cluster = load_config("tiny", "scratch", workers="1:4").cluster
+    assert (cluster.workers, cluster.max_workers) == (1, 4)
+    changes = ["cluster.max_workers=9"]
+    assert (
+        load_config("tiny", "scratch", overrides=changes, workers="3").cluster.max_workers is None
+    )
+
+
+@pytest.mark.parametrize(
+    ("workers", "match"),
+    [
+        ("many", "--workers many is no number"),
+        ("1:", "--workers 1: is no number"),
+        ("0", "--workers 0 is no number"),
+        ("3:2", "max_workers is 2, but workers is 3"),
+    ],
+)
+def test_workers_that_are_no_number_are_refused(workers: str, match: str) -> None:
+    with pytest.raises(ConfigError, match=match):
+        load_config("tiny", "scratch", workers=workers)

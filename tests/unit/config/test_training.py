@@ -40,3 +40,10 @@ def test_cluster_config_refuses_no_workers() -> None:
 def test_exact_rollout_makes_no_passes() -> None:
     with pytest.raises(ValidationError, match="num_passes is 7, but rollout is exact"):
         ScheduledSamplingMethod(rollout="exact", num_passes=7)
+
+
+def test_an_elastic_run_has_a_fewest_and_a_most() -> None:
+    assert ClusterConfig(workers=2).most_workers == 2
+    assert ClusterConfig(workers=1, max_workers=4).most_workers == 4
+    with pytest.raises(ValidationError, match="the fewest would be more than the most"):
+        ClusterConfig(workers=3, max_workers=2)

@@ -7,6 +7,7 @@ import pytest
 from phiray.data.order import (
     OrderSettings,
     epoch_order,
+    micro_batches,
     rank_positions,
     steps_per_epoch,
 )
@@ -95,3 +96,13 @@ def test_empty_data_set_is_refused() -> None:
 def test_rank_outside_the_world_is_refused() -> None:
     with pytest.raises(ConfigError, match="Worker 2 of 2"):
         rank_positions(SETTINGS, rank=2, world=2, accumulation=1, start_step=0, num_steps=1)
+
+
+@pytest.mark.parametrize(
+    ("accumulation", "most", "world", "expected"),
+    [(1, 4, 4, 1), (1, 4, 2, 2), (1, 4, 1, 4), (2, 4, 3, 3), (3, 1, 1, 3)],
+)
+def test_micro_batches_keep_their_size_where_workers_are_missing(
+    accumulation: int, most: int, world: int, expected: int
+) -> None:
+    assert micro_batches(accumulation, most_workers=most, world=world) == expected

@@ -10,7 +10,6 @@ def payload(run_dir: Path, start: str) -> WorkerPayload:
         "run_dir": str(run_dir),
         "manifest": "{}",
         "start": start,
-        "threads": 1,
     }
 
 

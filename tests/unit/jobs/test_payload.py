@@ -13,7 +13,6 @@ def test_worker_payload_survives_json() -> None:
         "run_dir": "runs/a",
         "manifest": "{}",
         "start": "first",
-        "threads": 2,
     }
     received = json.loads(json.dumps(payload))
     assert received == payload

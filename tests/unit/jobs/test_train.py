@@ -30,7 +30,6 @@ from phiray.jobs.train import (
     check_workers,
     cpus_reserved,
     read_summary,
-    threads_per_worker,
     train_stage,
 )
 from phiray.runtime import num_cores
@@ -129,13 +128,12 @@ def test_ray_gets_the_cpus_of_the_readers_that_are_set(
     assert asked == [5]  # one worker, and seven readers of half a CPU
 
 
-def test_threads_share_the_cores_unless_set(world: Path, tmp_path: Path) -> None:
-    config = scratch_config(world, tmp_path)
-    assert threads_per_worker(config) == num_cores()
-    many = config.model_copy(update={"cluster": ClusterConfig(workers=10 * num_cores())})
-    assert threads_per_worker(many) == 1
-    given = config.model_copy(update={"cluster": ClusterConfig(cpus_per_worker=7)})
-    assert threads_per_worker(given) == 7
+def test_an_elastic_run_reserves_for_the_most_workers() -> None:
+    assert cpus_reserved(ClusterConfig(workers=1, max_workers=2)) == 3
+    most = num_cores() + 1
+    match = f"cluster.max_workers is {most}, but this machine has {num_cores()} cores"
+    with pytest.raises(ConfigError, match=match):
+        check_workers(ClusterConfig(workers=1, max_workers=most))
 
 
 def test_occupied_folder_is_refused(world: Path, tmp_path: Path) -> None:
@@ -255,7 +253,7 @@ def test_finished_run_tells_of_rows_that_failed(
     config = scratch_config(world, tmp_path)
     file = run_folder(config) / "quarantine.jsonl"
 
-    def train(*_: object) -> TrainedRun:
+    def train(*_: object, **__: object) -> TrainedRun:
         record = {"step": 1, "train/loss_nats_per_token": 4.0, "label_tokens": 10}
         (file.parent / METRICS_NAME).write_text(json.dumps(record) + "\n")
         reasons = ("broken", "too long", "too long")

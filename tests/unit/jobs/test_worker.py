@@ -9,11 +9,13 @@ import torch
 
 from phiray.batch import StepInput
 from phiray.config.stages import AnyStageConfig
+from phiray.config.training import ClusterConfig
 from phiray.errors import DataError, ExitCode, error_from_payload
 from phiray.jobs import worker
 from phiray.jobs.payload import WorkerPayload
 from phiray.jobs.run_folder import run_folder
-from phiray.jobs.worker import num_readers, train_worker
+from phiray.jobs.worker import num_readers, num_threads, train_worker
+from phiray.runtime import num_cores
 from phiray.stages.parts import CARRIED_MANIFEST_FILE
 from phiray.stages.restore import load_model
 from phiray.training.collective import Collective
@@ -35,6 +37,9 @@ class Session:
         if self.stop_after == len(self.reports):
             raise KeyboardInterrupt("killed")  # no error of phiray's
 
+    def get_local_world_size(self) -> int:
+        return 1
+
     def stream_steps(self, *arguments: object, **options: object) -> Iterator[StepInput]:
         for name in ("decode", "num_readers", "num_pipelines"):  # how it runs is Ray's matter
             self.asked[name] = options.pop(name)
@@ -47,6 +52,7 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
     session = Session()
     monkeypatch.setattr(worker, "stream_steps", session.stream_steps)
     monkeypatch.setattr(ray.train, "report", session.report)
+    monkeypatch.setattr(ray.train, "get_context", lambda: session)
     monkeypatch.setattr(ray.train.torch, "get_device", lambda: torch.device("cpu"))
     threads = torch.get_num_threads()
     yield session
@@ -59,7 +65,6 @@ def payload(config: AnyStageConfig) -> WorkerPayload:
         "run_dir": str(run_folder(config)),
         "manifest": '{"seed": 0}',
         "start": "first",
-        "threads": 1,
     }
 
 
@@ -236,3 +241,9 @@ def test_readers_are_those_of_the_settings(tmp_path: Path) -> None:
     data = config.data.model_copy(update={"readers": 3})
     assert num_readers(config) == 1
     assert num_readers(config.model_copy(update={"data": data})) == 3
+
+
+def test_threads_share_the_cores_of_a_machine_unless_set() -> None:
+    assert num_threads(ClusterConfig(), workers_here=1) == num_cores()
+    assert num_threads(ClusterConfig(), workers_here=10 * num_cores()) == 1
+    assert num_threads(ClusterConfig(cpus_per_worker=7), workers_here=2) == 7

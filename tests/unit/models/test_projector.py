@@ -76,3 +76,15 @@ def test_weights_are_a_function_of_the_seed_alone() -> None:
 def test_features_of_another_tower_are_refused() -> None:
     with pytest.raises(ShapeError, match=r"11 wide, but .* takes vision\.hidden_size=12"):
         _build("mlp")(torch.zeros(1, 5, 11))
+
+
+@pytest.mark.parametrize(
+    ("num_layers", "inner", "expected"), [(1, None, 260), (3, 7, 91 + 56 + 160)]
+)
+def test_mlp_has_the_depth_and_width_asked_for(
+    num_layers: int, inner: int | None, expected: int
+) -> None:
+    config = ProjectorConfig(kind="mlp", num_layers=num_layers, intermediate_size=inner)
+    projector = build_projector(config, vision_hidden_size=VISION_HIDDEN, hidden_size=HIDDEN)
+    # 12 -> 20: 12 * 20 + 20; or 12 -> 7 -> 7 -> 20: 91, 56 and 160
+    assert sum(parameter.numel() for parameter in projector.parameters()) == expected

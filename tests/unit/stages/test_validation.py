@@ -51,7 +51,9 @@ def test_every_stage_measures_rows_that_it_does_not_train_on(config: AnyStageCon
     without = stage_module(config.stage).build(with_validation(config, 0.0))
     assert parts.source.num_rows < without.source.num_rows
     training = config.training.model_copy(update={"max_validation_rows": 3})
-    validate = build_validation(parts, training, device=CPU, collective=Collective())
+    validate = build_validation(
+        parts, training, most_workers=1, device=CPU, collective=Collective()
+    )
     assert validate is not None
     model = as_token_model(parts.model)
     assert 0 < validate(model) == validate(model)
@@ -60,4 +62,9 @@ def test_every_stage_measures_rows_that_it_does_not_train_on(config: AnyStageCon
 def test_no_part_for_validation_measures_nothing(config: AnyStageConfig) -> None:
     parts = stage_module(config.stage).build(config)
     assert parts.validation is None
-    assert build_validation(parts, config.training, device=CPU, collective=Collective()) is None
+    assert (
+        build_validation(
+            parts, config.training, most_workers=1, device=CPU, collective=Collective()
+        )
+        is None
+    )

@@ -24,8 +24,9 @@ def explain(tree: dict[str, JsonValue]) -> str:
         ({"workers": 2}, "workers is not a setting. Did you mean cluster.workers?"),
         (
             {"projector": {"zzz": 2}},
-            "projector.zzz is not a setting. projector knows: kind, num_experts, "
-            "num_experts_per_token, num_residual_layers. Remove it.",
+            "projector.zzz is not a setting. projector knows: kind, num_layers, "
+            "intermediate_size, num_experts, num_experts_per_token, num_residual_layers. "
+            "Remove it.",
         ),
         (
             {"training": {"learning_rate": -0.1}},

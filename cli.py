@@ -268,8 +268,11 @@ def _search(kind: str, config: str, changes: list[str] | None, as_json: bool) ->
         for trial in summary.trials
     ]
     header = ["trial", "ended", "steps", "nats per token", "settings"]
-    _print_table(plain_table(f"{summary.name} after {summary.seconds:.0f} s", header, rows))
-    print(f"{summary.steps_spent} steps, {summary.spent_fraction:.0%} of all trials' full budgets")
+    _print_table(plain_table(summary.name, header, rows))
+    print(
+        f"{summary.steps_spent} steps, {summary.spent_fraction:.0%} of all trials' full budgets, in "
+        f"{summary.seconds:.0f} s"
+    )
     if summary.confirmation is not None:
         found = summary.confirmation
         print(

@@ -52,6 +52,18 @@ _TRAIN_SETTINGS = {
 }
 
 
+_ELASTIC_SETTINGS = {
+    # Ray still believes in a lost node for some seconds, and asks for its share in vain: then it
+    # must ask again for what there is.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "10",
+}
+
+
+def expect_lost_nodes() -> None:
+    """Make runs that this process starts from here on ask anew soon, where nodes come and go."""
+    os.environ.update(_ELASTIC_SETTINGS)
+
+
 def num_cores() -> int:
     """Return the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -119,7 +119,7 @@ def _stream_tables(
         batch_size=None,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=num_readers),
-        num_cpus=CPUS_PER_READER,
+        num_cpus=0,  # its worker has reserved CPUS_PER_READER for it
     )
     limit = store_share(ray.cluster_resources()["object_store_memory"], num_pipelines=num_pipelines)
     dataset.context.enable_progress_bars = False

@@ -40,6 +40,7 @@ from phiray.jobs.worker import num_readers, train_worker
 from phiray.runtime import (
     CHECKPOINT_PATIENCE_SECONDS,
     ensure_token,
+    expect_lost_nodes,
     kept_handler,
     num_cores,
     ray_session,
@@ -52,6 +53,8 @@ from phiray.training.quarantine import QUARANTINE_NAME, read_quarantine
 from phiray.training.scheduled_sampling import describe_schedule
 
 RESULT_FILE = "result.json"
+MAX_REQUESTS = 30
+"""Requests of an elastic run for workers, until it gives up waiting for the fewest of them."""
 RESIZE_SECONDS = 20.0
 """An elastic run looks for room for more workers so often. Each change costs a restart."""
 CPUS_PER_WORKER = 1
@@ -164,7 +167,16 @@ def cpus_reserved(cluster: ClusterConfig, *, readers: int = 1) -> int:
 
     With less, a reader waits for its place for ever, and all workers for its rows.
     """
-    return math.ceil(cluster.most_workers * (CPUS_PER_WORKER + readers * CPUS_PER_READER))
+    return math.ceil(cluster.most_workers * cpus_per_worker(readers))
+
+
+def cpus_per_worker(readers: int) -> float:
+    """Return the logical CPUs that a worker reserves, for itself and for its readers.
+
+    Were readers to reserve their own, a node with room for one more worker could be left with none
+    for its readers: they, and with them all workers, would wait for ever.
+    """
+    return CPUS_PER_WORKER + readers * CPUS_PER_READER
 
 
 def _tell_excluded(run_dir: Path, data: PreparedData, *, display: Display) -> None:
@@ -199,6 +211,9 @@ def _fit(config: AnyStageConfig, run_dir: Path, *, callbacks: Sequence[UserCallb
         "manifest": (run_dir / MANIFEST_FILE).read_text(encoding="utf-8"),
         "start": uuid.uuid4().hex[:12],
     }
+    is_elastic = config.cluster.max_workers is not None
+    if is_elastic:
+        expect_lost_nodes()
     trainer = TorchTrainer(
         train_worker,
         train_loop_config=payload,
@@ -207,7 +222,7 @@ def _fit(config: AnyStageConfig, run_dir: Path, *, callbacks: Sequence[UserCallb
             elastic_resize_monitor_interval_s=RESIZE_SECONDS,
             use_gpu=config.cluster.use_gpu,
             resources_per_worker={
-                "CPU": CPUS_PER_WORKER,
+                "CPU": cpus_per_worker(num_readers(config)),
                 **({"GPU": 1} if config.cluster.use_gpu else {}),
             },
         ),
@@ -221,7 +236,9 @@ def _fit(config: AnyStageConfig, run_dir: Path, *, callbacks: Sequence[UserCallb
             storage_path=str(run_dir / "ray"),
             callbacks=list(callbacks),
             failure_config=FailureConfig(
-                max_failures=config.cluster.max_failures, controller_failure_limit=0
+                max_failures=config.cluster.max_failures,
+                # each is one more request for workers, after one that was met in vain
+                controller_failure_limit=MAX_REQUESTS if is_elastic else 0,
             ),
         ),
     )

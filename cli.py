@@ -270,7 +270,7 @@ def _search(kind: str, config: str, changes: list[str] | None, as_json: bool) ->
     header = ["trial", "ended", "steps", "nats per token", "settings"]
     _print_table(plain_table(summary.name, header, rows))
     print(
-        f"{summary.steps_spent} steps, {summary.spent_fraction:.0%} of all trials' full budgets, in "
+        f"{summary.steps_spent} steps, {summary.spent_fraction:.0%} of all full budgets, in "
         f"{summary.seconds:.0f} s"
     )
     if summary.confirmation is not None:

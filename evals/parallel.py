@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from phiray.evals.charts import Tick
 
 _WIDTH, _HEIGHT = 720.0, 300.0
-_SIDE, _TOP, _BOTTOM = 70.0, 40.0, 24.0
+_SIDE, _TOP, _BOTTOM = 70.0, 58.0, 24.0
 
 
 @dataclass(frozen=True)
@@ -96,11 +96,19 @@ def _places(axis: AxisData) -> list[float]:
         raw = [float(str(value)) for value in axis.values]
         numbers = [math.log(value) for value in raw] if axis.is_log else raw
     else:
-        words = list(dict.fromkeys(str(value) for value in axis.values))
+        words = _ordered(axis.values)
         numbers = [float(words.index(str(value))) for value in axis.values]
     low, high = min(numbers), max(numbers)
     span = high - low or 1.0
     return [_HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * (n - low) / span for n in numbers]
+
+
+def _ordered(values: Sequence[JsonValue]) -> list[str]:
+    """Return each choice once: numbers by size, words as they came."""
+    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    if len(numbers) == len(values):
+        return [str(number) for number in sorted(set(numbers))]
+    return list(dict.fromkeys(str(value) for value in values))
 
 
 def _ticks(axis: AxisData, places: Sequence[float]) -> list[Tick]:

@@ -34,3 +34,13 @@ def test_an_axis_of_one_value_is_drawn() -> None:
         kinds=["best", "stopped"],
     )
     assert [tick.label for tick in chart.axes[0].ticks] == ["1"]
+
+
+def test_choices_that_are_numbers_stand_by_size() -> None:
+    chart = draw_parallel(
+        [AxisData("a", [20, 5, 10]), AxisData("b", ["x", "y", "x"])],
+        ["0", "1", "2"],
+        kinds=["best", "stopped", "complete"],
+    )
+    ticks = {tick.label: tick.place for tick in chart.axes[0].ticks}
+    assert ticks["5"] > ticks["10"] > ticks["20"]

@@ -16,11 +16,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from ray import tune
 from ray.tune.experiment import Trial
 
 from phiray.checkpoints.files import write_json, write_text
-from phiray.config.load import value_at
+from phiray.config.load import load_search, value_at
 from phiray.config.search import AnySearch
 from phiray.config.show import yaml_from_config
 from phiray.errors import (
@@ -43,7 +44,7 @@ from phiray.jobs.search_watch import SearchWatch, spent_tokens
 from phiray.jobs.train import check_workers, cpus_reserved
 from phiray.jobs.trial import ERROR_SUFFIX, TrialPayload, run_trial
 from phiray.jobs.worker import num_readers
-from phiray.runtime import ensure_token, ray_session, token_path
+from phiray.runtime import ensure_token, num_cores, ray_session, token_path
 from phiray.stages.registry import stage_module
 from phiray.training.metrics_log import METRICS_NAME, read_metrics
 
@@ -65,6 +66,7 @@ def run_search(config: AnySearch, *, display: Display) -> SearchSummary:
     """
     started = time.monotonic()
     check_workers(config.base.cluster)
+    _check_concurrency(config)
     ensure_token()
     config = _with_absolute_paths(config)
     folder = search_folder(config)
@@ -91,6 +93,22 @@ def run_search(config: AnySearch, *, display: Display) -> SearchSummary:
     return summary
 
 
+def _check_concurrency(config: AnySearch) -> None:
+    """Refuse more trials at the same time than there are cores, or GPUs, for their workers.
+
+    Raises:
+        ConfigError: with both numbers.
+    """
+    cluster, at_once = config.base.cluster, config.search.max_concurrent
+    room, what = (torch.cuda.device_count(), "GPUs") if cluster.use_gpu else (num_cores(), "cores")
+    if at_once * cluster.most_workers > room:
+        raise ConfigError(
+            f"search.max_concurrent is {at_once}, and each trial has {cluster.most_workers} "
+            f"worker(s), but this machine has {room} {what}. Each worker needs one. Lower it, e.g. "
+            "--set search.max_concurrent=1."
+        )
+
+
 def search_folder(config: AnySearch) -> Path:
     """Return the folder of a search: `run.output_dir/run.name`."""
     return Path(config.run.output_dir) / config.run.name
@@ -110,11 +128,16 @@ def _open_folder(config: AnySearch, folder: Path) -> None:
         ConfigError: if it holds another.
         CheckpointError: 73 if it holds something else.
     """
-    path, text = folder / SETTINGS_FILE, config.model_dump_json(indent=1)
+    path = folder / SETTINGS_FILE
     if path.is_file():
-        old, new = json.loads(path.read_text(encoding="utf-8")), json.loads(text)
+        old = load_search(str(path), config.tune)
         changed = [
-            line for key in ("run", "search", "base") for line in differences(old[key], new[key])
+            *differences(old.run.model_dump(), config.run.model_dump(), "run."),
+            *differences(old.search.model_dump(), config.search.model_dump(), "search."),
+            *(
+                f"base.{line}"
+                for line in differences(old.base.model_dump(), config.base.model_dump())
+            ),
         ]
         if changed:
             raise ConfigError(
@@ -130,7 +153,7 @@ def _open_folder(config: AnySearch, folder: Path) -> None:
             exit_code=ExitCode.CANNOT_CREATE,
         )
     (folder / TRIALS_FOLDER).mkdir(parents=True, exist_ok=True)
-    write_text(path, text)
+    write_text(path, yaml_from_config(config, comments=False))
 
 
 def _run_trials(

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from phiray.config.load import load_search
+from phiray.config.show import yaml_from_config
 from phiray.errors import CheckpointError, ConfigError, ExitCode
 from phiray.jobs.search import (
     BEST_FILE,
@@ -13,6 +14,7 @@ from phiray.jobs.search import (
 )
 from phiray.jobs.search_log import SearchLog, TrialEnd, TrialResult
 from phiray.jobs.search_plan import TRIALS_FOLDER
+from phiray.runtime import num_cores
 from tests.displays import SilentDisplay
 
 
@@ -36,7 +38,7 @@ def test_a_finished_search_is_summed_up_without_ray(tmp_path: Path) -> None:
     )
     folder = tmp_path / "tune-projector"
     folder.mkdir()
-    (folder / SETTINGS_FILE).write_text(absolute(config.model_dump_json(), folder))
+    (folder / SETTINGS_FILE).write_text(yaml_from_config(config))
     finished_search(folder)
     summary = run_search(config, display=SilentDisplay())
     assert summary.best == 0
@@ -47,20 +49,13 @@ def test_a_finished_search_is_summed_up_without_ray(tmp_path: Path) -> None:
     assert "trial 1" in (folder / PAGE_FILE).read_text()
 
 
-def absolute(settings_json: str, folder: Path) -> str:
-    """Leave the settings as the search itself would write them; only places may differ."""
-    content = json.loads(settings_json)
-    content["run"]["output_dir"] = str(folder.parent)
-    return json.dumps(content)
-
-
 def test_a_search_with_other_settings_is_refused(tmp_path: Path) -> None:
     config = load_search("tiny", "moe", overrides=[f"run.output_dir={tmp_path}"])
     folder = tmp_path / "tune-moe"
     folder.mkdir()
     other = load_search("tiny", "moe", overrides=["search.num_trials=9"])
-    (folder / SETTINGS_FILE).write_text(other.model_dump_json())
-    with pytest.raises(ConfigError, match="num_trials was 9, now 8"):
+    (folder / SETTINGS_FILE).write_text(yaml_from_config(other))
+    with pytest.raises(ConfigError, match=r"search\.num_trials was 9, now 8"):
         run_search(config, display=SilentDisplay())
 
 
@@ -71,3 +66,10 @@ def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="holds no search") as caught:
         run_search(config, display=SilentDisplay())
     assert caught.value.exit_code == ExitCode.CANNOT_CREATE
+
+
+def test_more_trials_at_once_than_cores_are_refused(tmp_path: Path) -> None:
+    many = num_cores() + 1
+    config = load_search("tiny", "moe", overrides=[f"search.max_concurrent={many}"])
+    with pytest.raises(ConfigError, match=f"max_concurrent is {many}, and each trial has 1"):
+        run_search(config, display=SilentDisplay())

@@ -206,7 +206,11 @@ def _run_trials(
                 verbose=0,
             ),
         )
-        outcome = tuner.fit()
+        try:
+            outcome = tuner.fit()
+        except (KeyboardInterrupt, SystemExit):
+            display.note(f"{config.run.name}: stopped. The same command goes on with it.")
+            raise
     _raise_first_error(folder, pending, errors=outcome.errors)
 
 

@@ -182,23 +182,84 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the run's newest checkpoint.")
     ] = False,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="Submit it to the cluster with this dashboard; `auto` in its jobs."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train one stage."""
+    """Train one stage, here or on a cluster."""
     from phiray.config.load import load_config
 
     settings = load_config(config, stage, overrides=changes or [], workers=workers)
     from phiray.terminal import build_display
 
+    if address is not None and address != "auto":
+        with build_display() as display:
+            from phiray.jobs.remote import submit_training
+
+            code = submit_training(settings, address=address, display=display)
+        raise typer.Exit(code)
     with build_display() as display:
         from phiray.jobs.train import train_stage
 
-        summary = train_stage(settings, resume=resume, display=display)
+        attach = address == "auto"
+        summary = train_stage(settings, resume=resume, display=display, attach=attach)
     if as_json:
         _print_json(asdict(summary))
         return
     print(f"{summary.steps} steps, loss {summary.loss_nats_per_token:.4f} nats per token")
     print(Path(settings.run.output_dir) / settings.run.name)
+
+
+AddressOption = Annotated[
+    str, typer.Option("--address", metavar="URL", help="Of the cluster's dashboard.")
+]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]
+
+
+@app.command("jobs")
+def list_jobs(address: AddressOption, as_json: JsonOption = False) -> None:
+    """List the runs on a cluster."""
+    from phiray.terminal import build_display
+
+    with build_display():
+        from phiray.jobs.remote import list_jobs as list_remote_jobs
+
+        jobs = list_remote_jobs(address)
+    if as_json:
+        _print_json([asdict(job) for job in jobs])
+        return
+    from phiray.tables import plain_table
+
+    rows = [(job.name, job.status, job.command) for job in jobs]
+    _print_table(plain_table("", ["run", "status", "command"], rows))
+
+
+@app.command("logs")
+def follow_logs(run: RunArgument, address: AddressOption) -> None:
+    """Show what a run on a cluster prints, until it ends."""
+    from phiray.terminal import build_display
+
+    with build_display() as display:
+        from phiray.jobs.remote import follow
+
+        code = follow(run, address=address, display=display)
+    raise typer.Exit(code)
+
+
+@app.command("stop")
+def stop_run(run: RunArgument, address: AddressOption) -> None:
+    """Stop a run on a cluster; it stays resumable."""
+    from phiray.terminal import build_display
+
+    with build_display() as display:
+        from phiray.jobs.remote import stop
+
+        is_stopped = stop(run, address=address)
+        display.note(f"{run}: {'stopping' if is_stopped else 'had ended already'}")
 
 
 @tune_app.command("projector")

@@ -52,6 +52,13 @@ _TRAIN_SETTINGS = {
 }
 
 
+_CLUSTER_SETTINGS = {
+    # A cloud takes minutes to add a node.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "1200",
+    # Nodes are drained here, and workers told of it.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "1",
+}
+
 _ELASTIC_SETTINGS = {
     # Ray still believes in a lost node for some seconds, and asks for its share in vain: then it
     # must ask again for what there is.
@@ -123,11 +130,15 @@ def _write_token(path: Path) -> None:
 
 
 @contextmanager
-def ray_session(*, num_cpus: int, dashboard: bool = False) -> Iterator[str | None]:
+def ray_session(
+    *, num_cpus: int, dashboard: bool = False, attach: bool = False
+) -> Iterator[str | None]:
     """Use the Ray that this process has started, or start one for as long as the block runs.
 
     Args:
         num_cpus: logical CPUs that all workers and their readers reserve together.
+        attach: use the cluster that this process is a job of; whether it has room is left to it,
+            for it may add nodes.
         dashboard: start Ray's own dashboard as well, on the loopback; it asks for the token.
 
     Yields:
@@ -146,7 +157,11 @@ def ray_session(*, num_cpus: int, dashboard: bool = False) -> Iterator[str | Non
             )
         yield None
         return
-    url = start_ray(num_cpus=num_cpus, dashboard=dashboard)
+    url = None
+    if attach:
+        attach_ray()
+    else:
+        url = start_ray(num_cpus=num_cpus, dashboard=dashboard)
     try:
         yield url
     finally:
@@ -194,6 +209,24 @@ def start_ray(*, num_cpus: int, dashboard: bool = False) -> str | None:
         os.umask(previous_umask)
     quiet_ray()
     return f"http://{started.dashboard_url}" if dashboard else None
+
+
+def attach_ray() -> None:
+    """Use the cluster that this process is a job of.
+
+    Raises:
+        ClusterError: 69 if it is none.
+    """
+    if not os.environ.get("RAY_ADDRESS"):
+        raise ClusterError(
+            "--address is auto, but this is no job of a cluster (RAY_ADDRESS is not set). It works "
+            "on a cluster alone. Submit the run with --address http://..., or leave --address out."
+        )
+    for name, value in ({**_TRAIN_SETTINGS, **_CLUSTER_SETTINGS}).items():
+        os.environ.setdefault(name, value)
+    with kept_handler(signal.SIGTERM):
+        ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
+    quiet_ray()
 
 
 @contextmanager

@@ -84,6 +84,7 @@ def train_stage(
     resume: bool,
     display: Display,
     callbacks: Sequence[UserCallback] = (),
+    attach: bool = False,
 ) -> RunSummary:
     """Train one stage to its last step.
 
@@ -92,12 +93,14 @@ def train_stage(
         resume: go on with the run of that name from its newest committed checkpoint.
         display: told of progress.
         callbacks: told by Ray of each checkpoint.
+        attach: this process is a job of a cluster, whose workers train.
 
     Raises:
         PhirayError: of the kind and exit code that fits; the run stays resumable.
     """
-    check_workers(config.cluster)
-    ensure_token()
+    if not attach:
+        check_workers(config.cluster)
+        ensure_token()
     config = with_absolute_paths(config)
     run_dir = check_run_folder(config, resume=resume)
     if (run_dir / RESULT_FILE).exists():
@@ -117,7 +120,9 @@ def train_stage(
     if isinstance(method, ScheduledSamplingMethod):
         display.note(f"{run_dir.name}: {describe_schedule(method, max_steps=max_steps)}")
     with (
-        ray_session(num_cpus=cpus_reserved(config.cluster, readers=num_readers(config))),
+        ray_session(
+            num_cpus=cpus_reserved(config.cluster, readers=num_readers(config)), attach=attach
+        ),
         shown_steps(run_dir, display=display, max_steps=max_steps),
     ):
         try:

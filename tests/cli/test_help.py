@@ -9,8 +9,8 @@ import pytest
 
 HEAVY = ["torch", "ray", "transformers", "open_clip", "litgpt", "rich", "numpy"]
 COMMANDS = [
-    *["demo", "doctor", "train", "eval", "compare", "report", "generate", "config"],
-    *["data", "tune"],
+    *["demo", "doctor", "train", "jobs", "logs", "stop", "eval", "compare", "report", "generate"],
+    *["config", "data", "tune"],
 ]
 
 
@@ -58,7 +58,10 @@ def test_help_lists_the_commands_that_work_and_no_others() -> None:
     [
         (["demo"], {"--out", "--data", "--seed", "--workers", "--json"}),
         (["doctor"], {"--json"}),
-        (["train"], {"--config", "--set", "--workers", "--resume", "--json"}),
+        (["train"], {"--config", "--set", "--workers", "--resume", "--address", "--json"}),
+        (["jobs"], {"--address", "--json"}),
+        (["logs"], {"--address"}),
+        (["stop"], {"--address"}),
         (["eval"], {"--data", "--set", "--json"}),
         (["compare"], {"--json"}),
         (["report"], {"--out"}),

@@ -11,7 +11,9 @@ import ray.data
 from phiray.errors import ClusterError, ExitCode
 from phiray.runtime import (
     CHECKPOINT_PATIENCE_SECONDS,
+    attach_ray,
     ensure_token,
+    expect_lost_nodes,
     num_cores,
     quiet_ray,
     ray_session,
@@ -233,3 +235,45 @@ def test_quiet_ray_switches_its_bars_off() -> None:
     quiet_ray()
     assert ray.data.DataContext.get_current().enable_progress_bars is False
     assert not logging.getLogger("ray.train").isEnabledFor(logging.WARNING)
+
+
+def test_a_process_that_is_no_job_attaches_to_nothing(
+    asked: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(ClusterError, match="this is no job of a cluster") as caught:
+        attach_ray()
+    assert caught.value.exit_code == ExitCode.NO_CLUSTER
+    assert asked == []
+
+
+def test_a_job_attaches_to_its_cluster_and_waits_for_nodes(
+    asked: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with ray_session(num_cpus=10_000, attach=True) as url:
+        assert url is None
+    assert [options["address"] for options in asked] == ["auto"]
+    assert float(os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"]) >= 600
+
+
+def test_the_dashboard_is_told_and_stays_on_the_loopback(
+    token: Path, asked: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Started:
+        dashboard_url = "127.0.0.1:8265"
+
+    def init(**options: object) -> Started:
+        asked.append(options)
+        return Started()
+
+    monkeypatch.setattr(ray, "init", init)
+    assert start_ray(num_cpus=2, dashboard=True) == "http://127.0.0.1:8265"
+    assert asked[0]["include_dashboard"] is True
+    assert asked[0]["dashboard_host"] == "127.0.0.1"
+
+
+def test_an_elastic_run_asks_anew_soon(asked: list[dict[str, object]]) -> None:
+    expect_lost_nodes()
+    assert float(os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"]) <= 15
+    assert asked == []

@@ -112,7 +112,8 @@ def test_ray_gets_the_cpus_of_the_readers_that_are_set(
 ) -> None:
     asked: list[int] = []
 
-    def session(*, num_cpus: int) -> AbstractContextManager[None]:
+    def session(*, num_cpus: int, attach: bool) -> AbstractContextManager[None]:
+        assert not attach
         asked.append(num_cpus)
         return nullcontext()
 

@@ -1,0 +1,90 @@
+"""A Ray head of one's own on the loopback, with a token, ended by the processes that it started."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+_WORKER_PORTS = range(10002, 20000)
+"""`ray start` refuses a fixed port among these."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head that runs."""
+
+    url: str
+    environment: dict[str, str]
+    """For commands that may use it."""
+
+
+@contextmanager
+def ray_head(folder: Path, *, num_cpus: int) -> Iterator[Head]:
+    """Start a head as a cluster's own command does, and end it with the block.
+
+    Args:
+        folder: for its token; short, since Ray puts sockets below its own.
+        num_cpus: logical CPUs.
+    """
+    token = folder / "token"
+    token.write_text("t" * 64)
+    token.chmod(0o600)
+    environment = os.environ | {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    environment.pop("RAY_ADDRESS", None)
+    port, dashboard = free_port(), free_port()
+    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block"]
+    command += [f"--port={port}", f"--num-cpus={num_cpus}", "--dashboard-host=127.0.0.1"]
+    command += [f"--dashboard-port={dashboard}", "--object-store-memory=300000000"]
+    # another Ray of this machine may have taken the usual ones
+    command += [f"--dashboard-agent-listen-port={free_port()}"]
+    command += [f"--ray-client-server-port={free_port()}"]
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_for_port(dashboard, process=process)
+        yield Head(f"http://127.0.0.1:{dashboard}", environment)
+    finally:
+        end(process)
+
+
+def free_port() -> int:
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = int(server.getsockname()[1])
+        if port not in _WORKER_PORTS:
+            return port
+
+
+def wait_for_port(port: int, *, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None, f"the head ended with {process.returncode}"
+        with socket.socket() as client:
+            if client.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.2)
+    raise AssertionError("the head's dashboard does not answer")
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """End the head and all that came of it."""
+    family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    process.send_signal(signal.SIGTERM)
+    _, alive = psutil.wait_procs(family, timeout=20)
+    for left in alive:
+        left.kill()
+    process.wait()

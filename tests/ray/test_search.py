@@ -38,7 +38,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
 ]
 PATIENCE_SECONDS = 240
-MAX_STEPS, INTERVAL = 180, 20
+MAX_STEPS, INTERVAL = 720, 80
 REFUSED = (401, 403)
 
 

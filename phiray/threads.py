@@ -13,8 +13,8 @@ SPIN_COUNT = "GOMP_SPINCOUNT"
 
 _WAITING = {
     WAIT_POLICY: "PASSIVE",
-    # Some microseconds: as fast as spinning on where nothing else runs, which sleeping at once is
-    # not, and nearly as fast as sleeping at once where something does, which spinning on is not.
+    # Some microseconds. Medians of a step alone, and beside one busy process: 0.053 and 0.190 s
+    # spinning on, 0.080 and 0.097 asleep at once, 0.065 and 0.117 so.
     SPIN_COUNT: "1000",
 }
 

@@ -39,6 +39,9 @@ app.add_typer(data_app, name="data")
 tune_app = typer.Typer(help="Search settings with Ray Tune.", no_args_is_help=True)
 app.add_typer(tune_app, name="tune")
 
+cluster_app = typer.Typer(help="Look at cluster files.", no_args_is_help=True)
+app.add_typer(cluster_app, name="cluster")
+
 StageArgument = Annotated[
     str, typer.Argument(metavar="STAGE", help="scratch, litgpt, align or instruct.")
 ]
@@ -301,6 +304,28 @@ def tune_dashboard(
         board = start_dashboard(search, port=port)
         display.note(f"TensorBoard: {board.url} (Ctrl-C ends it)")
         threading.Event().wait()
+
+
+@cluster_app.command("check")
+def check_cluster(
+    file: Annotated[Path, typer.Argument(help="For `ray up`, or a RayCluster or RayJob.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Validate a cluster file offline.
+
+    Exits with 78 if there is anything to be mended.
+    """
+    from phiray.clusters.check import check_cluster_file
+
+    findings = check_cluster_file(file)
+    if as_json:
+        _print_json([asdict(found) for found in findings])
+    else:
+        for found in findings:
+            print(f"{file}:{found.line}: {found.place}: {found.problem}")
+        print(f"{file}: {len(findings) or 'no'} finding{'' if len(findings) == 1 else 's'}")
+    if findings:
+        raise typer.Exit(ExitCode.BAD_CONFIG)
 
 
 def _search(kind: str, config: str, changes: list[str] | None, as_json: bool) -> None:

@@ -11,7 +11,7 @@ LAYERS = (
     {"phiray", "errors", "threads", "types"},
     {"batch"},
     {"config", "text", "images", "runtime", "terminal", "tables"},
-    {"data", "models", "losses", "checkpoints"},
+    {"data", "models", "losses", "checkpoints", "clusters"},
     {"training"},
     {"stages", "world"},
     {"evals"},

@@ -49,7 +49,7 @@ def help_of(words: list[str]) -> str:
 
 
 def verbs_of(words: list[str]) -> list[str]:
-    return words[:2] if words[0] in ("data", "tune") else words[:1]
+    return words[:2] if words[0] in ("data", "tune", "cluster") else words[:1]
 
 
 def test_readme_shows_every_command() -> None:

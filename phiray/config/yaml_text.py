@@ -89,6 +89,23 @@ def parse_yaml(text: str, *, origin: str) -> YamlTree:
         raise ConfigError(_explain(error, origin)) from error
 
 
+def parse_documents(text: str, *, origin: str) -> list[YamlTree]:
+    """Read all documents of a YAML text, such as a file of manifests.
+
+    Raises:
+        ConfigError: as `parse_yaml`.
+    """
+    trees = []
+    try:
+        loader = _Loader(text)
+        while loader.check_node():
+            lines: dict[Path, int] = {}
+            trees.append(YamlTree(_value(loader.get_node(), path=(), lines=lines), lines))
+    except yaml.YAMLError as error:
+        raise ConfigError(_explain(error, origin)) from error
+    return trees
+
+
 def format_scalar(value: JsonValue) -> str:
     """Write one value without line breaks, quoted where plain text would read as something else."""
     # single quotes would keep a line break as one

@@ -65,6 +65,15 @@ def test_train_passes_settings_and_resume_on(monkeypatch: pytest.MonkeyPatch) ->
     assert out == "30 steps, loss 2.5000 nats per token\nruns/x\n"
 
 
+def test_cluster_check_prints_findings_by_line(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("cluster_name: x\nprovider: {type: aws}\nmax_worker: 3\n")
+    out = run("cluster", "check", str(path), code=78)
+    assert f"{path}:3: max_worker: the key 'max_worker' is not known here." in out
+    found = json.loads(run("cluster", "check", str(path), "--json", code=78))
+    assert {"line", "place", "problem"} == set(found[0])
+
+
 def test_train_prints_json_for_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch, "phiray.jobs.train", "train_stage", Summary())
     out = run("train", "align", "--config", "tiny", "--json")

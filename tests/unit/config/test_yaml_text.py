@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phiray.config.yaml_text import MAX_DEPTH, dotted, format_scalar, parse_yaml
+from phiray.config.yaml_text import (
+    MAX_DEPTH,
+    dotted,
+    format_scalar,
+    parse_documents,
+    parse_yaml,
+)
 from phiray.errors import ConfigError
 
 
@@ -91,3 +97,14 @@ def test_parse_yaml_refuses_half_a_character_and_nul() -> None:
     for text in ('a: "\\ud800"', 'a: "b\\0c"'):
         with pytest.raises(ConfigError, match=r"settings:1:4: .* is no str"):
             parse_yaml(text, origin="settings")
+
+
+def test_documents_are_read_one_by_one_with_their_lines() -> None:
+    first, second = parse_documents("a: 1\n---\nb: 2\n", origin="x.yaml")
+    assert (first.value, second.value) == ({"a": 1}, {"b": 2})
+    assert second.lines[("b",)] == 3
+
+
+def test_broken_document_is_named_with_its_line() -> None:
+    with pytest.raises(ConfigError, match=r"x\.yaml:3:"):
+        parse_documents("a: 1\n---\nb: *c\n", origin="x.yaml")

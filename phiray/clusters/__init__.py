@@ -1,0 +1,1 @@
+"""Cluster files: checked offline, before a cloud or a Kubernetes is asked for anything."""

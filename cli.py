@@ -176,6 +176,64 @@ def prepare_data_command(
     _print_table(plain_table("", ["what", "count"], counts.items()))
 
 
+@app.command("plan")
+def plan_stage(
+    stage: StageArgument,
+    config: ConfigOption,
+    changes: SetOption = None,
+    workers: WorkersOption = None,
+    device: Annotated[
+        str | None, typer.Option(help="A GPU of the table, such as H100: gives time and cost.")
+    ] = None,
+    devices: Annotated[
+        Path | None, typer.Option(help="A table of GPUs and prices of your own, as YAML.")
+    ] = None,
+    mfu: Annotated[
+        float | None, typer.Option(min=0.01, max=1, help="Share of the peak that is reached.")
+    ] = None,
+    flops_per_second: Annotated[
+        float | None, typer.Option(min=1, help="What one worker reaches, if it was measured.")
+    ] = None,
+    longest_row: Annotated[
+        int | None, typer.Option(min=8, help="Tokens of the longest row with an image.")
+    ] = None,
+    stand_in: Annotated[
+        str | None,
+        typer.Option(help="The preset whose models stand in for those that are not there yet."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a stage takes, before anything runs.
+
+    Parameters, memory, FLOPs, time, cost, and the cheapest GPUs that fit. Nothing is made or run.
+    """
+    from phiray.config.load import load_config
+    from phiray.config.presets import PRESETS
+    from phiray.planning.devices import read_devices
+    from phiray.planning.plan import PlanOptions, build_plan
+
+    settings = load_config(config, stage, overrides=changes or [], workers=workers)
+    preset = stand_in or (config if config in PRESETS else "phi-2")
+    _check_word(preset, PRESETS, kind="preset")
+    options = PlanOptions(
+        stand_in=preset,
+        device=device,
+        mfu=mfu,
+        flops_per_second=flops_per_second,
+        longest_row=longest_row,
+    )
+    plan = build_plan(settings, options, devices=read_devices(devices))
+    if as_json:
+        _print_json(plan.to_json())
+        return
+    from phiray.planning.show import memory_header, memory_rows, summary_rows
+    from phiray.tables import plain_table
+
+    _print_table(plain_table(f"plan of {stage}", ["what", "how much"], summary_rows(plan)))
+    _print_table(plain_table("", memory_header(plan), memory_rows(plan)))
+    print("\n".join(f"assumed: {text}" for text in plan.assumptions))
+
+
 @app.command()
 def train(
     stage: StageArgument,

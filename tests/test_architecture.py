@@ -12,7 +12,7 @@ LAYERS = (
     {"batch"},
     {"config", "text", "images", "runtime", "terminal", "tables"},
     {"data", "models", "losses", "checkpoints", "clusters"},
-    {"training"},
+    {"training", "planning"},
     {"stages", "world"},
     {"evals"},
     {"jobs"},

@@ -164,6 +164,10 @@ class ProjectorConfig(Config):
         return self
 
 
+MODEL_FILE = "model.json"
+"""A checkpoint's description of its model."""
+
+
 class ModelDescription(Config):
     """What a checkpoint needs to build its model again, without any other file."""
 

@@ -27,6 +27,10 @@ _TINY_ROOT = "phiray-demo/data"
 _PHI2_ROOT = "data"
 _PHI2_TOKENIZER = "tokenizer/phi-2"
 
+TINY_TOWER_LAYERS = 4
+TINY_TOWER_EMBED_DIM = 128
+"""Sizes of the small CLIP of `tiny` that its settings do not name."""
+
 
 def preset(name: str, stage: str) -> AnyStageConfig:
     """Return the settings of `stage` in the preset `name`.

@@ -11,7 +11,8 @@ from pathlib import Path
 from phiray.config.model import PhiConfig
 from phiray.errors import CheckpointError, ConfigError
 from phiray.models.phi import Phi
-from phiray.models.phi_folder import is_phi_folder, read_phi_config, read_phi_weights
+from phiray.models.phi_folder import read_phi_config, read_phi_weights
+from phiray.models.phi_sizes import is_phi_folder
 from phiray.stages.given_model import check_same_tokenizer
 from phiray.stages.parts import Ledger
 from phiray.stages.restore import generating_model, load_model, read_outline

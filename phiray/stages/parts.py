@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import nn
 
-from phiray.config.model import ModelDescription
+from phiray.config.model import MODEL_FILE, ModelDescription
 from phiray.config.show import yaml_from_config
 from phiray.config.stages import AnyStageConfig
 from phiray.data.annotations import Excluded
@@ -23,7 +23,6 @@ Ledger = dict[str, list[int | str]]
 """Ids that a checkpoint and its ancestors were trained on: `image`, `book`, `document`."""
 
 CONFIG_FILE = "config.yaml"
-DESCRIPTION_FILE = "model.json"
 LEDGER_FILE = "ledger.json"
 MANIFEST_FILE = "manifest.json"
 """What a run is made of: versions, commit, seed, data and models; in the run's folder."""
@@ -100,7 +99,7 @@ def checkpoint_texts(config: AnyStageConfig, parts: StageParts) -> dict[str, str
     """Return what a checkpoint carries beside tensors, so that its path is all one needs."""
     return {
         CONFIG_FILE: config_yaml(config),
-        DESCRIPTION_FILE: parts.description.model_dump_json(indent=1),
+        MODEL_FILE: parts.description.model_dump_json(indent=1),
         LEDGER_FILE: json.dumps(parts.ledger),
         TOKENIZER_FILE: parts.tokenizer.content,
         TOKENIZER_SETTINGS_FILE: json.dumps({"eos_token": parts.tokenizer.eos_token}),

@@ -18,7 +18,7 @@ from phiray.checkpoints.manifest import MANIFEST_NAME
 from phiray.checkpoints.read import resolve_checkpoint
 from phiray.config.stages import AlignConfig, AnyStageConfig, InstructConfig
 from phiray.data.manifest import file_entries
-from phiray.models.phi_folder import is_phi_folder
+from phiray.models.phi_sizes import is_phi_folder
 from phiray.types import Progress
 
 

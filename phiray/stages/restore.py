@@ -10,7 +10,7 @@ from pathlib import Path
 
 from phiray.checkpoints.read import Checkpoint, read_checkpoint
 from phiray.config.load import config_from_yaml
-from phiray.config.model import ModelDescription
+from phiray.config.model import MODEL_FILE, ModelDescription
 from phiray.config.stages import AnyStageConfig
 from phiray.models.build import AnyModel, build_from_state
 from phiray.models.convert import phi_from_litgpt
@@ -19,7 +19,6 @@ from phiray.models.phi import Phi
 from phiray.models.vision_language import VisionLanguageModel
 from phiray.stages.parts import (
     CONFIG_FILE,
-    DESCRIPTION_FILE,
     LEDGER_FILE,
     TOKENIZER_SETTINGS_FILE,
     Ledger,
@@ -93,6 +92,6 @@ def read_outline(path: str | Path) -> ModelOutline:
 def _outline(checkpoint: Checkpoint) -> ModelOutline:
     eos_token = json.loads(checkpoint.texts[TOKENIZER_SETTINGS_FILE])["eos_token"]
     return ModelOutline(
-        ModelDescription.model_validate_json(checkpoint.texts[DESCRIPTION_FILE]),
+        ModelDescription.model_validate_json(checkpoint.texts[MODEL_FILE]),
         Tokenizer(checkpoint.texts[TOKENIZER_FILE], eos_token=eos_token),
     )

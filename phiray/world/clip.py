@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from phiray.checkpoints.files import error_from_write, write_json, write_tensors
 from phiray.config.data import ImageDataConfig
 from phiray.config.model import VisionConfig
+from phiray.config.presets import TINY_TOWER_EMBED_DIM, TINY_TOWER_LAYERS
 from phiray.data.image_rows import CaptionRows
 from phiray.models.clip import GREY_LEVELS, build_clip_model
 from phiray.models.clip_weights import CONFIG_NAME, WEIGHTS_NAME
@@ -25,10 +26,8 @@ from phiray.types import Progress
 from phiray.world.clip_data import ClipData, read_clip_data
 from phiray.world.clip_record import ClipRecord, hash_tower, write_record
 
-VISION_LAYERS = 4
 TEXT_LAYERS = 2
 TEXT_WIDTH = 128
-EMBED_DIM = 128
 HEAD_WIDTH = 32
 BATCH_SIZE = 128
 MAX_STEPS = 200
@@ -86,13 +85,13 @@ def train_clip(
 def small_model_cfg(vision: VisionConfig, clip_data: ClipData) -> dict[str, Any]:
     """Return open_clip's config of the small model."""
     return {
-        "embed_dim": EMBED_DIM,
+        "embed_dim": TINY_TOWER_EMBED_DIM,
         "quick_gelu": False,
         "vision_cfg": {
             "image_size": vision.image_size,
             "patch_size": vision.patch_size,
             "width": vision.hidden_size,
-            "layers": VISION_LAYERS,
+            "layers": TINY_TOWER_LAYERS,
             "head_width": HEAD_WIDTH,
         },
         "text_cfg": {

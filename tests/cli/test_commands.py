@@ -65,6 +65,28 @@ def test_train_passes_settings_and_resume_on(monkeypatch: pytest.MonkeyPatch) ->
     assert out == "30 steps, loss 2.5000 nats per token\nruns/x\n"
 
 
+def test_plan_prints_tables_and_what_was_assumed() -> None:
+    out = run("plan", "align", "--config", "phi-2", "--device", "H100", "--workers", "2")
+    assert "2,876,057,856" in out
+    assert "16 on each of 2 workers" in out
+    assert "FSDP2 (not yet)" in out
+    assert "assumed: language_model models/phi-2 is not there yet" in out
+
+
+def test_plan_prints_json_for_scripts() -> None:
+    out = run("plan", "scratch", "--config", "tiny", "--flops-per-second", "1e9", "--json")
+    found = json.loads(out)
+    assert found["pace"]["basis"] == "as given"
+    assert found["memory"]["ddp"]["total"] > 0
+
+
+def test_plan_names_presets_that_can_stand_in() -> None:
+    arguments = ("plan", "align", "--config", "phi-2", "--stand-in", "x")
+    outcome = CliRunner().invoke(app, arguments)
+    assert outcome.exit_code != 0
+    assert "'x' is not a preset" in str(outcome.exception)
+
+
 def test_cluster_check_prints_findings_by_line(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("cluster_name: x\nprovider: {type: aws}\nmax_worker: 3\n")

@@ -1,0 +1,1 @@
+"""Closed-form estimates from the settings: parameters, memory, FLOPs, time and cost."""

@@ -1,0 +1,82 @@
+from dataclasses import replace
+
+import pytest
+
+from phiray.config.model import PhiConfig
+from phiray.planning.given import GivenModel
+from phiray.planning.memory import Setup, estimate_memory
+from phiray.planning.parameters import count_language_model
+
+PHI_2 = GivenModel(PhiConfig())
+TOTAL = count_language_model(PHI_2.language_model).total
+SETUP = Setup(trains_language_model=True, rows=1, row_tokens=2048, labels=2047, is_bf16=True)
+
+
+def test_parts_add_up_to_the_total() -> None:
+    memory = estimate_memory(PHI_2, SETUP)
+    parts = (memory.weights, memory.copies, memory.gradients, memory.optimizer)
+    rest = (memory.activations, memory.logits, memory.cache, memory.workspace)
+    assert memory.total == sum(parts) + sum(rest)
+
+
+def test_training_all_of_phi_2_holds_sixteen_bytes_a_weight() -> None:
+    memory = estimate_memory(PHI_2, replace(SETUP, accumulates=True))
+    assert (memory.weights, memory.optimizer) == (4 * TOTAL, 8 * TOTAL)
+    head = 51_200 * 2560
+    # while the head's pieces are added up: all gradients, two buffers of its own, one in bf16
+    assert memory.gradients == 4 * TOTAL + (2 * 4 + 2) * head
+
+
+def test_frozen_language_model_has_no_gradients_and_no_moments() -> None:
+    memory = estimate_memory(PHI_2, replace(SETUP, trains_language_model=False))
+    assert (memory.gradients, memory.optimizer) == (0, 0)
+    assert memory.weights == 4 * TOTAL
+
+
+def test_short_rows_are_largest_at_the_end() -> None:
+    memory = estimate_memory(PHI_2, replace(SETUP, row_tokens=64, labels=63))
+    assert memory.moment == "end of the backward"
+    assert memory.gradients == 4 * TOTAL
+
+
+def test_twice_the_rows_keep_twice_the_activations() -> None:
+    one, two = (
+        estimate_memory(PHI_2, replace(SETUP, rows=rows, labels=rows * 2047)) for rows in (1, 2)
+    )
+    assert two.activations == pytest.approx(2 * one.activations)
+    assert two.logits == one.logits  # pieces of a set size
+
+
+def test_fsdp2_shares_weights_gradients_and_moments_out() -> None:
+    shared = estimate_memory(PHI_2, replace(SETUP, strategy="fsdp2", workers=8))
+    whole = estimate_memory(PHI_2, replace(SETUP, workers=8))
+    assert shared.weights == whole.weights // 8
+    assert shared.optimizer == whole.optimizer // 8
+    assert shared.total < whole.total
+
+
+def test_lora_trains_few_weights() -> None:
+    memory = estimate_memory(PHI_2, replace(SETUP, strategy="lora"))
+    low_rank = 32 * 64 * (8 * 2560 + 2 * (2560 + 10_240))
+    assert memory.optimizer == 8 * low_rank
+    assert memory.weights == 2 * TOTAL + 4 * low_rank  # the frozen ones in bf16
+
+
+def test_rollout_that_goes_token_by_token_holds_a_cache() -> None:
+    setup = replace(
+        SETUP,
+        trains_language_model=False,
+        row_tokens=2048,
+        labels=8,
+        rollout_labels=200_000,
+        rollout_caches=True,
+    )
+    memory = estimate_memory(PHI_2, setup)
+    assert memory.moment == "rollout"
+    assert memory.cache == 2048 * 32 * 2 * 2560 * 2
+    assert estimate_memory(PHI_2, replace(setup, rollout_caches=False)).cache == 0
+
+
+def test_gpu_holds_the_workspace_of_its_library() -> None:
+    cpu, gpu = (estimate_memory(PHI_2, replace(SETUP, on_gpu=on)) for on in (False, True))
+    assert gpu.workspace - cpu.workspace == 32 * 2**20

@@ -243,6 +243,9 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the run's newest checkpoint.")
     ] = False,
+    auto_resume: Annotated[
+        bool, typer.Option("--auto-resume", help="Go on with the run if it is there, else start.")
+    ] = False,
     address: Annotated[
         str | None,
         typer.Option(
@@ -261,12 +264,15 @@ def train(
         with build_display() as display:
             from phiray.jobs.remote import submit_training
 
-            code = submit_training(settings, address=address, display=display)
+            again = resume or auto_resume
+            code = submit_training(settings, address=address, display=display, resume=again)
         raise typer.Exit(code)
     with build_display() as display:
+        from phiray.jobs.run_folder import has_begun
         from phiray.jobs.train import train_stage
 
         attach = address == "auto"
+        resume = resume or (auto_resume and has_begun(settings))
         summary = train_stage(settings, resume=resume, display=display, attach=attach)
     if as_json:
         _print_json(asdict(summary))
@@ -295,8 +301,8 @@ def list_jobs(address: AddressOption, as_json: JsonOption = False) -> None:
         return
     from phiray.tables import plain_table
 
-    rows = [(job.name, job.status, job.command) for job in jobs]
-    _print_table(plain_table("", ["run", "status", "command"], rows))
+    rows = [(job.name, job.submission_id, job.status, job.command) for job in jobs]
+    _print_table(plain_table("", ["run", "job", "status", "command"], rows))
 
 
 @app.command("logs")

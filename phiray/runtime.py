@@ -1,7 +1,8 @@
-"""The one place that reads environment variables, starts Ray, and keeps its token.
+"""Environment variables, Ray's start, its token: the one place for them, but for threads.py.
 
 Source: Ray 2.60 token authentication and Train V2 settings; the values were measured on two cores.
-Limits: an embedded Ray on this machine. Submitting to a remote cluster is not here yet.
+Limits: an embedded Ray on this machine, or the cluster that this process is a job of; submitting
+to one is in `jobs/remote.py`.
 """
 
 import logging
@@ -227,6 +228,29 @@ def attach_ray() -> None:
     with kept_handler(signal.SIGTERM):
         ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
     quiet_ray()
+
+
+def check_room(cpus: float, gpus: float) -> None:
+    """Refuse what a cluster cannot hold, were it to grow as far as it may.
+
+    Ray itself waits for ever for workers that there will never be room for.
+
+    Args:
+        cpus: logical CPUs that the fewest workers reserve together.
+        gpus: GPUs of them.
+
+    Raises:
+        ClusterError: 69 with both numbers.
+    """
+    now = ray.cluster_resources()
+    declared = ray._private.state.state.get_max_resources_from_cluster_config() or {}
+    for kind, wanted in (("CPU", cpus), ("GPU", gpus)):
+        most = max(now.get(kind, 0.0), float(declared.get(kind, 0)))
+        if wanted > most:
+            raise ClusterError(
+                f"The workers need {wanted:g} {kind}s, but this cluster has {now.get(kind, 0):g} "
+                f"and may grow to {most:g}. Use fewer workers, or let the cluster grow further."
+            )
 
 
 @contextmanager

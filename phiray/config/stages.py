@@ -21,6 +21,8 @@ _LARGEST_SEED = 2**63 - 1
 """torch takes 64 bits, and fails on more with a message that names no setting."""
 _LONGEST_NAME = 100
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{_LONGEST_NAME - 1}}}")
+ATTEMPT = ".attempt-"
+"""Ray takes a submission id once: a job that ended without success goes on as the next attempt."""
 RESERVED_NAMES = ("blank", "shuffled", "constant", "untrained", "unigram")
 """Rows of a report beside the runs: a run of such a name would stand in for its own baseline."""
 
@@ -42,6 +44,11 @@ class RunConfig(Config):
             raise ValueError(
                 f"{name!r} is no name for a folder. It must be 1 to {_LONGEST_NAME} letters, "
                 "digits, '.', '_' and '-', with a letter or digit first. Choose another."
+            )
+        if ATTEMPT in name:
+            raise ValueError(
+                f"{name!r} holds {ATTEMPT!r}, by which jobs of one run are told apart on a "
+                "cluster. It must not. Choose another."
             )
         if name in RESERVED_NAMES:
             raise ValueError(

@@ -10,14 +10,19 @@ from phiray.config.stages import AlignConfig, AnyStageConfig, InstructConfig
 
 def with_absolute_paths(config: AnyStageConfig) -> AnyStageConfig:
     """Return the same settings with every path made absolute."""
-    run = config.run.model_copy(update={"output_dir": str(Path(config.run.output_dir).absolute())})
-    data = config.data.model_copy(update={"root": str(Path(config.data.root).absolute())})
+    run = config.run.model_copy(update={"output_dir": absolute(config.run.output_dir)})
+    data = config.data.model_copy(update={"root": absolute(config.data.root)})
     update: dict[str, object] = {"run": run, "data": data}
     if isinstance(config, AlignConfig):
-        update["language_model"] = str(Path(config.language_model).absolute())
-        weights = Path(config.vision.weights)
-        if weights.exists():
-            update["vision"] = config.vision.model_copy(update={"weights": str(weights.absolute())})
+        update["language_model"] = absolute(config.language_model)
+        weights = absolute(config.vision.weights)
+        if Path(weights).exists():
+            update["vision"] = config.vision.model_copy(update={"weights": weights})
     if isinstance(config, InstructConfig):
-        update["checkpoint"] = str(Path(config.checkpoint).absolute())
+        update["checkpoint"] = absolute(config.checkpoint)
     return config.model_copy(update=update)
+
+
+def absolute(path: str) -> str:
+    """Make a path absolute; `~` is the user's home, as in a shell."""
+    return str(Path(path).expanduser().absolute())

@@ -10,34 +10,34 @@ paths of the cluster, and with several nodes lie on storage that all of them sha
 """
 
 import asyncio
-import json
-import logging
+import hashlib
+import os
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from ray.job_submission import JobStatus, JobSubmissionClient
+import aiohttp
+from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from phiray.config.show import yaml_from_config
-from phiray.config.stages import AlignConfig, AnyStageConfig, InstructConfig
+from phiray.config.stages import ATTEMPT, AlignConfig, AnyStageConfig, InstructConfig
 from phiray.errors import ClusterError, ConfigError, ExitCode
+from phiray.jobs.connect import connect
 from phiray.jobs.display import Display
-from phiray.runtime import token_path
 
-CONNECT_SECONDS = 5.0
-"""Ray itself asks a dead address, or one with another token, for minutes."""
 START_SECONDS = 60.0
 """A head that has just started answers before it can take a job."""
 _NOT_READY = "No available agent"
 SETTINGS_NAME = "settings.yaml"
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_ATTEMPT = ".attempt-"
-"""Ray takes a submission id once: a job that ended without success goes on as the next attempt."""
+RECONNECTIONS = 5
+"""To a job whose output broke off, without a line in between, before it is followed no longer."""
+_RECONNECT_SECONDS = 2.0
+_RUN, _SETTINGS = "phiray_run", "phiray_settings"
+"""Keys in a job's metadata."""
+_LOST = (RuntimeError, OSError, aiohttp.ClientError)
+"""What the Jobs API raises where a connection, or the head behind it, is gone."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,22 @@ class RemoteJob:
     """One job of phiray's on a cluster."""
 
     name: str
+    """Of the run."""
+    submission_id: str
+    """The run's name, or that with the number of a later attempt."""
     status: str
     command: str
+    settings_sha256: str
 
 
 def submit(
-    words: Sequence[str], *, name: str, settings: str, address: str, display: Display
+    words: Sequence[str],
+    *,
+    name: str,
+    settings: str,
+    address: str,
+    display: Display,
+    resume: bool = False,
 ) -> int:
     """Run a command on a cluster, or follow the job of that name which is there already.
 
@@ -60,24 +70,35 @@ def submit(
         settings: all of them, as YAML; nothing else is sent.
         address: of the cluster's dashboard, `http://` or `https://`.
         display: told of progress, and of what the job prints.
+        resume: go on with a run that the cluster's storage holds. A job that follows one which
+            failed does so by itself, if there is anything to go on with.
 
     Returns:
         The exit code of the command on the cluster.
 
     Raises:
         ClusterError: 69 if nothing answers there, 77 if it does not take the token.
+        ConfigError: if that run is there, complete or running, with other settings.
     """
     client = connect(address)
+    digest = hashlib.sha256(settings.encode()).hexdigest()
     attempts = _attempts(client, name)
-    if attempts and attempts[-1].status == JobStatus.SUCCEEDED:
-        display.note(f"{name} is already complete on {address}.")
-        return 0
-    if attempts and not JobStatus(attempts[-1].status).is_terminal():
-        display.note(f"{name} is there already ({attempts[-1].status}); following it.")
-        return _follow(client, attempts[-1].name, run=name, address=address, display=display)
-    submission_id = f"{name}{_ATTEMPT}{len(attempts) + 1}" if attempts else name
-    resume = ["--resume"] if attempts and words[0] == "train" else []
-    entrypoint = ["python", "-m", "phiray", *words, "--config", SETTINGS_NAME, *resume]
+    newest = attempts[-1] if attempts else None
+    is_over = newest is not None and JobStatus(newest.status).is_terminal()
+    if newest is not None and not (is_over and newest.status != JobStatus.SUCCEEDED):
+        if newest.settings_sha256 != digest:
+            raise ConfigError(
+                f"{name} is on {address} already ({newest.status}), with other settings. The same "
+                f"name means the same run. Name this one otherwise, e.g. --set run.name={name}-2."
+            )
+        if is_over:
+            display.note(f"{name} is already complete on {address}.")
+            return 0
+        display.note(f"{name} is there already ({newest.status}); following it.")
+        return _follow(client, newest, address=address, display=display)
+    submission_id = f"{name}{ATTEMPT}{len(attempts) + 1}" if attempts else name
+    flags = ["--auto-resume"] if attempts else ["--resume"] if resume else []
+    entrypoint = ["python", "-m", "phiray", *words, "--config", SETTINGS_NAME, *flags]
     with tempfile.TemporaryDirectory(prefix="phiray-job-") as folder:
         (Path(folder) / SETTINGS_NAME).write_text(settings, encoding="utf-8")
         _send(
@@ -85,13 +106,15 @@ def submit(
             " ".join([*entrypoint, "--address", "auto"]),
             submission_id=submission_id,
             folder=folder,
-            run=name,
+            metadata={_RUN: name, _SETTINGS: digest},
         )
     display.note(f"{name}: submitted to {address}")
-    return _follow(client, submission_id, run=name, address=address, display=display)
+    return _follow(client, _newest(client, name), address=address, display=display)
 
 
-def submit_training(config: AnyStageConfig, *, address: str, display: Display) -> int:
+def submit_training(
+    config: AnyStageConfig, *, address: str, display: Display, resume: bool = False
+) -> int:
     """Train a stage on a cluster, or follow the run of that name which is there already.
 
     Returns:
@@ -108,6 +131,7 @@ def submit_training(config: AnyStageConfig, *, address: str, display: Display) -
         settings=yaml_from_config(config, comments=False),
         address=address,
         display=display,
+        resume=resume,
     )
 
 
@@ -120,6 +144,8 @@ def check_remote_paths(config: AnyStageConfig) -> None:
     paths = {"run.output_dir": config.run.output_dir, "data.root": config.data.root}
     if isinstance(config, AlignConfig):
         paths["language_model"] = config.language_model
+        if os.sep in config.vision.weights:  # else it is one of open_clip's tags
+            paths["vision.weights"] = config.vision.weights
     if isinstance(config, InstructConfig):
         paths["checkpoint"] = config.checkpoint
     relative = [f"{key} is {path!r}" for key, path in paths.items() if not Path(path).is_absolute()]
@@ -137,7 +163,7 @@ def follow(name: str, *, address: str, display: Display) -> int:
         Its exit code.
     """
     client = connect(address)
-    return _follow(client, _newest(client, name).name, run=name, address=address, display=display)
+    return _follow(client, _newest(client, name), address=address, display=display)
 
 
 def stop(name: str, *, address: str) -> bool:
@@ -147,7 +173,7 @@ def stop(name: str, *, address: str) -> bool:
         Whether there was anything to stop.
     """
     client = connect(address)
-    return bool(client.stop_job(_newest(client, name).name))
+    return bool(client.stop_job(_newest(client, name).submission_id))
 
 
 def list_jobs(address: str) -> list[RemoteJob]:
@@ -155,99 +181,23 @@ def list_jobs(address: str) -> list[RemoteJob]:
     return _jobs(connect(address))
 
 
-def connect(address: str) -> JobSubmissionClient:
-    """Connect to a cluster that answers, and takes our token, within seconds.
-
-    Raises:
-        ConfigError: if the address is none of a dashboard (2).
-        ClusterError: 69 if nothing answers there, 77 if it does not take the token.
-    """
-    url = _check_address(address)
-    token = read_token()
-    request = urllib.request.Request(f"{url}/api/version")  # http or https, see above
-    request.add_header("Authorization", f"Bearer {token}")
-    try:
-        with urllib.request.urlopen(request, timeout=CONNECT_SECONDS) as answer:
-            version = json.load(answer)["ray_version"]
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code in (401, 403):
-            raise ClusterError(
-                f"{url} does not take the token in {token_path()}. It must be the cluster's own. "
-                "Copy that of its head, or set RAY_AUTH_TOKEN_PATH to it.",
-                exit_code=ExitCode.PERMISSION,
-            ) from error
-        raise _no_cluster(url, f"answered {error.code}") from error
-    except (OSError, ValueError, KeyError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise _no_cluster(url, f"{reason}") from error
-    assert version
-    logging.getLogger("ray.dashboard").setLevel(logging.ERROR)
-    logging.getLogger("ray._private.runtime_env").setLevel(logging.ERROR)
-    return JobSubmissionClient(url, headers={"Authorization": f"Bearer {token}"})
-
-
-def read_token() -> str:
-    """Read the token that opens a cluster.
-
-    Raises:
-        ClusterError: 77 if there is none.
-    """
-    path = token_path()
-    try:
-        token = path.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ClusterError(
-            f"Ray's token {path} cannot be read: {error.strerror}. It must hold the cluster's "
-            "token. Copy that of its head there, or set RAY_AUTH_TOKEN_PATH.",
-            exit_code=ExitCode.PERMISSION,
-        ) from error
-    if not token:
-        raise ClusterError(
-            f"Ray's token {path} is empty. It must hold the cluster's token. Copy that of its "
-            "head there, or set RAY_AUTH_TOKEN_PATH.",
-            exit_code=ExitCode.PERMISSION,
-        )
-    return token
-
-
-def _check_address(address: str) -> str:
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(
-            f"--address is {address!r}. It must be the address of a cluster's dashboard, such as "
-            "http://127.0.0.1:8265 (through `ray dashboard` or an ssh tunnel).",
-            exit_code=ExitCode.USAGE,
-        )
-    if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
-        raise ConfigError(
-            f"--address is {address}, where the token would travel in the open. It must be https, "
-            "or a tunnel that ends on this machine: ssh -L 8265:127.0.0.1:8265 HEAD, and then "
-            "--address http://127.0.0.1:8265.",
-            exit_code=ExitCode.USAGE,
-        )
-    return address.rstrip("/")
-
-
-def _no_cluster(url: str, why: str) -> ClusterError:
-    return ClusterError(
-        f"No Ray cluster at {url}: {why}. It must be the address of a dashboard that runs. Start "
-        "the cluster, or its tunnel, and try again."
-    )
-
-
 def _jobs(client: JobSubmissionClient) -> list[RemoteJob]:
-    found = [job for job in client.list_jobs() if "phiray_run" in (job.metadata or {})]
+    found = [job for job in client.list_jobs() if _RUN in (job.metadata or {})]
     found.sort(key=lambda job: job.start_time or 0)
     return [
-        RemoteJob(str(job.submission_id), JobStatus(job.status).value, job.entrypoint)
+        RemoteJob(
+            name=job.metadata[_RUN],
+            submission_id=str(job.submission_id),
+            status=JobStatus(job.status).value,
+            command=job.entrypoint,
+            settings_sha256=job.metadata.get(_SETTINGS, ""),
+        )
         for job in found
     ]
 
 
 def _attempts(client: JobSubmissionClient, name: str) -> list[RemoteJob]:
-    jobs = _jobs(client)
-    return [job for job in jobs if job.name.partition(_ATTEMPT)[0] == name]
+    return [job for job in _jobs(client) if job.name == name]
 
 
 def _newest(client: JobSubmissionClient, name: str) -> RemoteJob:
@@ -262,7 +212,12 @@ def _newest(client: JobSubmissionClient, name: str) -> RemoteJob:
 
 
 def _send(
-    client: JobSubmissionClient, entrypoint: str, *, submission_id: str, folder: str, run: str
+    client: JobSubmissionClient,
+    entrypoint: str,
+    *,
+    submission_id: str,
+    folder: str,
+    metadata: dict[str, str],
 ) -> None:
     """Hand a job over; a cluster that has only just started is given time."""
     deadline = time.monotonic() + START_SECONDS
@@ -272,12 +227,12 @@ def _send(
                 entrypoint=entrypoint,
                 submission_id=submission_id,
                 runtime_env={"working_dir": folder},
-                metadata={"phiray_run": run},
+                metadata=metadata,
             )
         except RuntimeError as error:
             if _NOT_READY not in str(error):
                 raise ClusterError(
-                    f"The cluster did not take the run {run}: {error}. It must run Ray 2.60 as "
+                    f"The cluster did not take {submission_id}: {error}. It must run Ray 2.60 as "
                     "this machine does. Look at its dashboard."
                 ) from error
             if time.monotonic() > deadline:
@@ -290,23 +245,33 @@ def _send(
             return
 
 
-def _follow(
-    client: JobSubmissionClient, submission_id: str, *, run: str, address: str, display: Display
-) -> int:
-    async def show() -> None:
-        async for lines in client.tail_job_logs(submission_id):
-            for line in lines.splitlines():
-                display.note(line)
-
+def _follow(client: JobSubmissionClient, job: RemoteJob, *, address: str, display: Display) -> int:
+    run, shown, failures = job.name, _Shown(display), 0
+    left = (
+        f"{run}: no longer followed; it goes on. `phiray logs {run} --address {address}` shows it "
+        f"again, `phiray stop {run} --address {address}` ends it."
+    )
     try:
-        asyncio.run(show())
+        while failures <= RECONNECTIONS:
+            before = shown.num_lines
+            try:
+                asyncio.run(shown.show(client.tail_job_logs(job.submission_id)))
+                info = client.get_job_info(job.submission_id)
+            except _LOST:
+                pass
+            else:
+                if JobStatus(info.status).is_terminal():
+                    return _ended(run, info, address=address)
+            failures = 0 if shown.num_lines > before else failures + 1
+            time.sleep(_RECONNECT_SECONDS)
     except KeyboardInterrupt:
-        display.note(
-            f"{run}: no longer followed; it goes on. `phiray logs {run} --address {address}` shows "
-            f"it again, `phiray stop {run} --address {address}` ends it."
-        )
+        display.note(left)
         raise
-    info = client.get_job_info(submission_id)
+    raise ClusterError(f"{address} answers no more. {left}")
+
+
+def _ended(run: str, info: JobDetails, *, address: str) -> int:
+    """Return the exit code of a job that ended."""
     if info.status == JobStatus.SUCCEEDED:
         return 0
     if info.driver_exit_code:
@@ -316,3 +281,27 @@ def _follow(
         "was to end by itself. The same command goes on from its newest checkpoint.",
         exit_code=ExitCode.RESUMABLE,
     )
+
+
+class _Shown:
+    """Shows a job's output line by line; on another connection, what came before is passed over."""
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+        self.num_lines = 0
+
+    async def show(self, chunks: AsyncIterator[str]) -> None:
+        """Show the output from its start on; it comes in chunks that may end within a line."""
+        rest, seen = "", 0
+        async for chunk in chunks:
+            *lines, rest = f"{rest}{chunk}".split("\n")
+            for line in lines:
+                seen += 1
+                self._show_line(line, number=seen)
+        if rest:
+            self._show_line(rest, number=seen + 1)
+
+    def _show_line(self, line: str, *, number: int) -> None:
+        if number > self.num_lines:
+            self.num_lines = number
+            self._display.note(line)

@@ -115,6 +115,11 @@ def run_folder(config: AnyStageConfig) -> Path:
     return Path(config.run.output_dir) / config.run.name
 
 
+def has_begun(config: AnyStageConfig) -> bool:
+    """Say whether the run's folder is there, with its settings."""
+    return (run_folder(config) / CONFIG_FILE).is_file()
+
+
 def write_manifest(folder: Path, *, data: PreparedData, models: dict[str, str], seed: int) -> None:
     """Write what the run is made of: versions, commit, seed, data, and the models it starts from.
 
@@ -134,7 +139,7 @@ def write_manifest(folder: Path, *, data: PreparedData, models: dict[str, str], 
     """
     path = folder / MANIFEST_FILE
     if path.is_file():
-        stored = json.loads(path.read_text())
+        stored = _read_manifest(path)
         _check_same_data(stored, data, folder=folder)
         _check_same_models(stored, models, folder=folder)
         _add_resumption(path, stored)
@@ -146,6 +151,23 @@ def write_manifest(folder: Path, *, data: PreparedData, models: dict[str, str], 
         "models": models,
     }
     write_json(path, record)
+
+
+# Any: JSON of an own file.
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path} is not JSON ({error}). Expected what `phiray train` wrote. Put it back, or "
+            "start a run of another name."
+        ) from error
+    if not isinstance(stored, dict) or not {"data", "models"} <= stored.keys():
+        raise CheckpointError(
+            f"{path} names neither data nor models. Expected what `phiray train` wrote. Put it "
+            "back, or start a run of another name."
+        )
+    return stored
 
 
 def _software() -> dict[str, object]:

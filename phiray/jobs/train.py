@@ -1,7 +1,7 @@
 """Run a stage as a Ray Train job and wait for it, from settings to a finished run folder.
 
 Source: Ray Train V2 (`TorchTrainer`); what it leaves to us is in DESIGN 8.
-Limits: one machine.
+Limits: on one machine unless this process is a job of a cluster (`attach`).
 """
 
 import json
@@ -23,7 +23,13 @@ from phiray.config.stages import AlignConfig, AnyStageConfig, InstructConfig
 from phiray.config.training import ClusterConfig, ScheduledSamplingMethod
 from phiray.data.annotations import say_counts
 from phiray.data.pipeline import CPUS_PER_READER
-from phiray.errors import ClusterError, ConfigError, ExitCode, error_from_payload
+from phiray.errors import (
+    CheckpointError,
+    ClusterError,
+    ConfigError,
+    ExitCode,
+    error_from_payload,
+)
 from phiray.jobs.display import Display
 from phiray.jobs.faults import read_fault
 from phiray.jobs.paths import with_absolute_paths
@@ -39,6 +45,7 @@ from phiray.jobs.tail import shown_steps
 from phiray.jobs.worker import num_readers, train_worker
 from phiray.runtime import (
     CHECKPOINT_PATIENCE_SECONDS,
+    check_room,
     ensure_token,
     expect_lost_nodes,
     kept_handler,
@@ -48,7 +55,7 @@ from phiray.runtime import (
 from phiray.stages.parts import MANIFEST_FILE, PreparedData
 from phiray.stages.pinned import identify_models, pin_models
 from phiray.stages.registry import stage_module
-from phiray.training.metrics_log import read_metrics
+from phiray.training.metrics_log import LOSS_METRIC, METRICS_NAME, read_metrics
 from phiray.training.quarantine import QUARANTINE_NAME, read_quarantine
 from phiray.training.scheduled_sampling import describe_schedule
 
@@ -106,6 +113,37 @@ def train_stage(
     if (run_dir / RESULT_FILE).exists():
         display.note(f"{run_dir.name} is already complete.")
         return read_summary(run_dir)
+    pinned = _open_run(config, run_dir, resume=resume, display=display)
+    readers = num_readers(config)
+    with (
+        ray_session(num_cpus=cpus_reserved(config.cluster, readers=readers), attach=attach),
+        shown_steps(run_dir, display=display, max_steps=config.training.max_steps),
+    ):
+        if attach:
+            workers, gpus = config.cluster.workers, int(config.cluster.use_gpu)
+            check_room(workers * cpus_per_worker(readers), workers * gpus)
+        try:
+            trained = _fit(pinned, run_dir, callbacks=callbacks)
+        except (KeyboardInterrupt, SystemExit):
+            display.note(
+                f"{run_dir.name}: stopped. It goes on from its last checkpoint with `train "
+                "--resume`, or with the same `demo` or `tune`."
+            )
+            raise
+    summary = _summarise(config, run_dir, trained)
+    write_json(run_dir / RESULT_FILE, asdict(summary))  # at once: it says that the run is complete
+    _tell_bad_rows(run_dir, display=display)
+    return summary
+
+
+def _open_run(
+    config: AnyStageConfig, run_dir: Path, *, resume: bool, display: Display
+) -> AnyStageConfig:
+    """Look at all inputs and make the folder, or find it to be of the same run.
+
+    Returns:
+        The settings with each run that they start from pinned to a checkpoint.
+    """
     data = stage_module(config.stage).prepare(config, progress=display.progress)
     if not resume:
         create_run_folder(config)  # only now: a mistake in the inputs leaves no run behind
@@ -115,33 +153,27 @@ def train_stage(
     update_settings(config)  # only now: data and models are those that the run was started with
     _tell_excluded(run_dir, data, display=display)
     display.note(f"{run_dir.name}: starting {config.cluster.workers} worker(s), 10 to 40 s")
-    max_steps = config.training.max_steps
     method = config.method if isinstance(config, AlignConfig | InstructConfig) else None
     if isinstance(method, ScheduledSamplingMethod):
-        display.note(f"{run_dir.name}: {describe_schedule(method, max_steps=max_steps)}")
-    with (
-        ray_session(
-            num_cpus=cpus_reserved(config.cluster, readers=num_readers(config)), attach=attach
-        ),
-        shown_steps(run_dir, display=display, max_steps=max_steps),
-    ):
-        try:
-            trained = _fit(pinned, run_dir, callbacks=callbacks)
-        except (KeyboardInterrupt, SystemExit):
-            display.note(
-                f"{run_dir.name}: stopped. It goes on from its last checkpoint with `train "
-                "--resume`, or with the same `demo`."
-            )
-            raise
-    summary = _summarise(config, run_dir, trained)
-    write_json(run_dir / RESULT_FILE, asdict(summary))  # at once: it says that the run is complete
-    _tell_bad_rows(run_dir, display=display)
-    return summary
+        told = describe_schedule(method, max_steps=config.training.max_steps)
+        display.note(f"{run_dir.name}: {told}")
+    return pinned
 
 
 def read_summary(run_dir: Path) -> RunSummary:
-    """Read the summary of a complete run."""
-    return RunSummary(**json.loads((run_dir / RESULT_FILE).read_text()))
+    """Read the summary of a complete run.
+
+    Raises:
+        CheckpointError: if it cannot be read.
+    """
+    path = run_dir / RESULT_FILE
+    try:
+        return RunSummary(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} is no result of a run ({error}). Expected what `phiray train` wrote. Delete "
+            "it, and --resume writes it again."
+        ) from error
 
 
 def check_workers(cluster: ClusterConfig) -> None:
@@ -266,14 +298,19 @@ def _fit(config: AnyStageConfig, run_dir: Path, *, callbacks: Sequence[UserCallb
 
 def _summarise(config: AnyStageConfig, run_dir: Path, trained: TrainedRun) -> RunSummary:
     records = read_metrics(run_dir)
+    if not any(LOSS_METRIC in record for record in records):
+        raise CheckpointError(
+            f"{run_dir / METRICS_NAME} holds no loss of any step. Expected one line a step. Put it "
+            "back, or train again under another run.name."
+        )
     last = records[-max(1, len(records) // 10) :]
-    losses = [float(str(record["train/loss_nats_per_token"])) for record in last]
+    losses = [float(str(record[LOSS_METRIC])) for record in last if LOSS_METRIC in record]
     return RunSummary(
         name=config.run.name,
         stage=config.stage,
         steps=trained.steps,
         label_tokens=sum(int(str(record["label_tokens"])) for record in records),
-        loss_nats_per_token=sum(losses) / len(losses),
+        loss_nats_per_token=sum(losses) / max(1, len(losses)),
         measured={"loop_seconds": round(trained.loop_seconds, 1)},
         bad_rows=len(read_quarantine(run_dir)),
     )

@@ -102,6 +102,19 @@ def test_train_prints_json_for_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert json.loads(out) == {"steps": 30, "loss_nats_per_token": 2.5}
 
 
+@pytest.mark.parametrize("has_begun", [True, False])
+def test_train_goes_on_with_a_run_that_is_there_where_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, has_begun: bool
+) -> None:
+    calls = stand_in(monkeypatch, "phiray.jobs.train", "train_stage", Summary())
+    if has_begun:
+        (tmp_path / "align").mkdir()
+        (tmp_path / "align" / "config.yaml").write_text("stage: align\n")
+    place = ("--set", f"run.output_dir={tmp_path}")
+    run("train", "align", "--config", "tiny", *place, "--auto-resume")
+    assert calls.named["resume"] is has_begun
+
+
 @dataclass(frozen=True)
 class DemoSummary:
     report_html: Path

@@ -9,8 +9,8 @@ import pytest
 
 HEAVY = ["torch", "ray", "transformers", "open_clip", "litgpt", "rich", "numpy"]
 COMMANDS = [
-    *["demo", "doctor", "train", "jobs", "logs", "stop", "eval", "compare", "report", "generate"],
-    *["config", "data", "tune"],
+    *["demo", "doctor", "plan", "train", "jobs", "logs", "stop", "eval", "compare", "report"],
+    *["generate", "config", "data", "tune", "cluster"],
 ]
 
 
@@ -58,7 +58,21 @@ def test_help_lists_the_commands_that_work_and_no_others() -> None:
     [
         (["demo"], {"--out", "--data", "--seed", "--workers", "--json"}),
         (["doctor"], {"--json"}),
-        (["train"], {"--config", "--set", "--workers", "--resume", "--address", "--json"}),
+        (
+            ["plan"],
+            {
+                *("--config", "--set", "--workers", "--device", "--devices", "--mfu"),
+                *("--flops-per-second", "--longest-row", "--stand-in", "--json"),
+            },
+        ),
+        (
+            ["train"],
+            {
+                *("--config", "--set", "--workers", "--resume", "--auto-resume", "--address"),
+                "--json",
+            },
+        ),
+        (["cluster", "check"], {"--json"}),
         (["jobs"], {"--address", "--json"}),
         (["logs"], {"--address"}),
         (["stop"], {"--address"}),

@@ -12,6 +12,7 @@ from phiray.errors import ClusterError, ExitCode
 from phiray.runtime import (
     CHECKPOINT_PATIENCE_SECONDS,
     attach_ray,
+    check_room,
     ensure_token,
     expect_lost_nodes,
     num_cores,
@@ -277,3 +278,24 @@ def test_an_elastic_run_asks_anew_soon(asked: list[dict[str, object]]) -> None:
     expect_lost_nodes()
     assert float(os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"]) <= 15
     assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("declared", "is_enough"), [(None, False), ({"CPU": 8}, True), ({"CPU": 8, "GPU": 1}, True)]
+)
+def test_what_a_cluster_can_never_hold_is_refused(
+    monkeypatch: pytest.MonkeyPatch, declared: dict[str, int] | None, is_enough: bool
+) -> None:
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
+    state = ray._private.state.state
+    monkeypatch.setattr(state, "get_max_resources_from_cluster_config", lambda: declared)
+    check_room(2.0, 0.0)
+    if is_enough:
+        check_room(6.0, 0.0)
+        if "GPU" in (declared or {}):
+            check_room(6.0, 1.0)
+        return
+    with pytest.raises(ClusterError, match="need 6 CPUs, but this cluster has 2 and may grow to 2"):
+        check_room(6.0, 0.0)
+    with pytest.raises(ClusterError, match="need 1 GPUs"):
+        check_room(1.0, 1.0)

@@ -79,3 +79,8 @@ def test_every_stage_refuses_bf16_on_a_cpu(stage: str) -> None:
         STAGE_ADAPTER.validate_python(settings)
     on_gpu = STAGE_ADAPTER.validate_python(settings | {"cluster": {"use_gpu": True}})
     assert on_gpu.training.precision == "bf16"
+
+
+def test_name_that_looks_like_an_attempt_is_refused() -> None:
+    with pytest.raises(ValidationError, match="by which jobs of one run are told apart"):
+        RunConfig(name="x.attempt-2")

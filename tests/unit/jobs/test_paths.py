@@ -46,3 +46,11 @@ def test_tower_becomes_absolute_only_if_it_is_a_path(
 def test_absolute_settings_stay_as_they_are(tmp_path: Path) -> None:
     once = with_absolute_paths(preset("phi-2", "align"))
     assert with_absolute_paths(once) == once
+
+
+def test_home_is_meant_as_in_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = preset("tiny", "scratch")
+    run = config.run.model_copy(update={"output_dir": "~/runs"})
+    found = with_absolute_paths(config.model_copy(update={"run": run}))
+    assert found.run.output_dir == str(tmp_path / "runs")

@@ -1,8 +1,5 @@
-import http.server
-import json
-import socket
-import threading
-from collections.abc import Iterator
+import hashlib
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,100 +8,35 @@ from ray.job_submission import JobStatus
 from phiray.config.load import load_config
 from phiray.errors import ClusterError, ConfigError, ExitCode
 from phiray.jobs import remote
-from phiray.jobs.remote import check_remote_paths, connect, list_jobs, stop, submit
+from phiray.jobs.remote import check_remote_paths, follow, list_jobs, stop, submit
 from tests.displays import SilentDisplay
 
-TOKEN = "a" * 64
-
-
-class Dashboard(http.server.BaseHTTPRequestHandler):
-    """Answers as a dashboard with token authentication does."""
-
-    def do_GET(self) -> None:  # the library's name
-        given = self.headers.get("Authorization")
-        status = 401 if given is None else 200 if given == f"Bearer {TOKEN}" else 403
-        body = json.dumps({"ray_version": "2.60.0", "version": "4"}).encode()
-        self.send_response(status)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def address() -> Iterator[str]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Dashboard) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
-
-
-@pytest.fixture
-def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = tmp_path / "token"
-    path.write_text(TOKEN + "\n")
-    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(path))
-    return path
-
-
-def test_a_cluster_that_takes_the_token_is_connected_to(address: str, token: Path) -> None:
-    assert connect(address + "/")
-
-
-@pytest.mark.parametrize("content", ["b" * 64, "", None])
-def test_a_wrong_or_missing_token_is_no_permission(
-    address: str, token: Path, content: str | None
-) -> None:
-    if content is None:
-        token.unlink()
-    else:
-        token.write_text(content)
-    with pytest.raises(ClusterError, match="token") as caught:
-        connect(address)
-    assert caught.value.exit_code == ExitCode.PERMISSION
-
-
-def test_a_dead_address_is_no_cluster(token: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with pytest.raises(ClusterError, match=f"No Ray cluster at http://127.0.0.1:{port}") as caught:
-        connect(f"http://127.0.0.1:{port}")
-    assert caught.value.exit_code == ExitCode.NO_CLUSTER
-
-
-@pytest.mark.parametrize(
-    ("address", "match"),
-    [
-        ("ray://head:10001", "must be the address of a cluster's dashboard"),
-        ("head:8265", "must be the address of a cluster's dashboard"),
-        ("http://head.example:8265", "the token would travel in the open"),
-    ],
-)
-def test_an_address_that_is_none_is_refused(address: str, match: str) -> None:
-    with pytest.raises(ConfigError, match=match) as caught:
-        connect(address)
-    assert caught.value.exit_code == ExitCode.USAGE
+SETTINGS = "stage: scratch\n"
+DIGEST = hashlib.sha256(SETTINGS.encode()).hexdigest()
 
 
 class Job:
     """A job as the Jobs API tells of it."""
 
-    def __init__(self, submission_id: str, status: str, start_time: int) -> None:
+    def __init__(
+        self, submission_id: str, status: str, start_time: int, *, settings: str = DIGEST
+    ) -> None:
         self.submission_id, self.status, self.start_time = submission_id, status, start_time
-        self.metadata = {"phiray_run": submission_id}
+        run = submission_id.partition(".attempt-")[0]
+        self.metadata = {"phiray_run": run, "phiray_settings": settings}
         self.entrypoint, self.message = "python -m phiray", None
-        self.driver_exit_code = 0 if status == "SUCCEEDED" else 75
+
+    @property
+    def driver_exit_code(self) -> int:
+        return 0 if self.status == "SUCCEEDED" else 75
 
 
 class Client:
-    """A Jobs API that ends each job at once, and takes each id once."""
+    """A Jobs API that takes each id once; a job ends once its output was read to the end."""
 
-    def __init__(self, *jobs: Job, ending: str = "SUCCEEDED") -> None:
+    def __init__(self, *jobs: Job, ending: str = "SUCCEEDED", breaks: int = 0) -> None:
         self.jobs = {job.submission_id: job for job in jobs}
-        self.ending = ending
+        self.ending, self.breaks = ending, breaks
         self.submitted: list[dict[str, object]] = []
         self.stopped: list[str] = []
 
@@ -117,11 +49,17 @@ class Client:
         folder = Path(str(dict(options["runtime_env"])["working_dir"]))  # type: ignore[call-overload]
         options["files"] = {path.name: path.read_text() for path in folder.iterdir()}
         self.submitted.append(options)
-        self.jobs[name] = Job(name, self.ending, len(self.jobs))
+        self.jobs[name] = Job(name, "RUNNING", len(self.jobs))
+        self.jobs[name].metadata = dict(options["metadata"])  # type: ignore[call-overload]
 
-    async def tail_job_logs(self, name: str) -> "object":
-        for line in ("one\n", "two\n"):
-            yield line
+    async def tail_job_logs(self, name: str) -> AsyncIterator[str]:
+        yield "one\ntw"
+        if self.breaks:
+            self.breaks -= 1
+            raise RuntimeError("WebSocket connection closed unexpectedly")
+        yield "o\nthree"
+        if not JobStatus(self.jobs[name].status).is_terminal():
+            self.jobs[name].status = self.ending
 
     def get_job_info(self, name: str) -> Job:
         return self.jobs[name]
@@ -131,28 +69,41 @@ class Client:
         return not JobStatus(self.jobs[name].status).is_terminal()
 
 
+class Lines(SilentDisplay):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+
 def give(monkeypatch: pytest.MonkeyPatch, client: Client) -> Client:
     monkeypatch.setattr(remote, "connect", lambda _: client)
+    monkeypatch.setattr(remote, "_RECONNECT_SECONDS", 0.0)
     return client
 
 
-def send(name: str = "run") -> int:
+def send(name: str = "run", *, display: Lines | None = None, resume: bool = False) -> int:
     return submit(
         ["train", "scratch"],
         name=name,
-        settings="stage: scratch\n",
+        settings=SETTINGS,
         address="http://127.0.0.1:1",
-        display=SilentDisplay(),
+        display=display or Lines(),
+        resume=resume,
     )
 
 
 def test_settings_alone_are_sent_and_the_exit_code_comes_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    client = give(monkeypatch, Client())
-    assert send() == 0
+    client, display = give(monkeypatch, Client()), Lines()
+    assert send(display=display) == 0
+    assert display.said[-3:] == ["one", "two", "three"]
     (job,) = client.submitted
-    assert job["files"] == {"settings.yaml": "stage: scratch\n"}
+    assert job["files"] == {"settings.yaml": SETTINGS}
     assert job["submission_id"] == "run"
     expected = "python -m phiray train scratch --config settings.yaml --address auto"
     assert job["entrypoint"] == expected
@@ -161,24 +112,54 @@ def test_settings_alone_are_sent_and_the_exit_code_comes_back(
     assert len(failing.submitted) == 1
 
 
-def test_a_run_that_is_there_is_followed_not_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    for status in ("SUCCEEDED", "RUNNING", "PENDING"):
-        client = give(monkeypatch, Client(Job("run", status, 0)))
-        client.jobs["run"].driver_exit_code = 0
-        if status == "SUCCEEDED":
-            assert send() == 0
-        else:
-            with pytest.raises(ClusterError, match="ended as"):  # it never ends here
-                send()
-        assert client.submitted == []
+@pytest.mark.parametrize("status", ["SUCCEEDED", "RUNNING", "PENDING"])
+def test_a_run_that_is_there_is_followed_not_sent_again(
+    monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    client = give(monkeypatch, Client(Job("run", status, 0)))
+    assert send() == 0
+    assert client.submitted == []
+
+
+@pytest.mark.parametrize("status", ["SUCCEEDED", "RUNNING"])
+def test_a_run_that_is_there_with_other_settings_is_refused(
+    monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    give(monkeypatch, Client(Job("run", status, 0, settings="other")))
+    with pytest.raises(ConfigError, match=f"already \\({status}\\), with other settings"):
+        send()
 
 
 def test_a_run_that_failed_goes_on_as_the_next_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
-    client = give(monkeypatch, Client(Job("run", "FAILED", 0), Job("other", "RUNNING", 1)))
+    """It goes on if there is anything to go on with: the first may have failed before."""
+    failed = Job("run", "FAILED", 0, settings="since corrected")
+    client = give(monkeypatch, Client(failed, Job("other", "RUNNING", 1)))
     assert send() == 0
     (job,) = client.submitted
     assert job["submission_id"] == "run.attempt-2"
-    assert "--resume" in str(job["entrypoint"])
+    assert "--auto-resume" in str(job["entrypoint"])
+
+
+def test_a_run_of_another_head_is_gone_on_with_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = give(monkeypatch, Client())
+    assert send(resume=True) == 0
+    assert " --resume " in str(client.submitted[0]["entrypoint"])
+
+
+def test_output_that_breaks_off_is_taken_up_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    client, display = Client(Job("run", "RUNNING", 0), breaks=3), Lines()
+    give(monkeypatch, client)
+    assert follow("run", address="x", display=display) == 0
+    assert display.said == ["one", "two", "three"]
+
+
+def test_a_head_that_answers_no_more_is_said_and_the_job_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    give(monkeypatch, Client(Job("run", "RUNNING", 0), breaks=99))
+    with pytest.raises(ClusterError, match=r"it goes on\. `phiray logs run") as caught:
+        follow("run", address="x", display=Lines())
+    assert caught.value.exit_code == ExitCode.NO_CLUSTER
 
 
 def test_the_newest_attempt_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +167,8 @@ def test_the_newest_attempt_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     client = give(monkeypatch, Client(*jobs))
     assert stop("run", address="x") is True
     assert client.stopped == ["run.attempt-2"]
-    assert [job.name for job in list_jobs("x")] == ["run", "run.attempt-2"]
+    found = [(job.name, job.submission_id) for job in list_jobs("x")]
+    assert found == [("run", "run"), ("run", "run.attempt-2")]
     with pytest.raises(ClusterError, match="no job of the run nobody") as caught:
         stop("nobody", address="x")
     assert caught.value.exit_code == ExitCode.MISSING_INPUT
@@ -197,4 +179,7 @@ def test_paths_of_this_machine_alone_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"run\.output_dir is 'runs'; data\.root is"):
         check_remote_paths(config)
     places = ["run.output_dir=/s/runs", "data.root=/s/data", "language_model=/s/runs/scratch"]
-    check_remote_paths(load_config("tiny", "align", overrides=places))
+    with pytest.raises(ConfigError, match=r"^vision\.weights is 'phiray-demo/clip'"):
+        check_remote_paths(load_config("tiny", "align", overrides=places))
+    check_remote_paths(load_config("tiny", "align", overrides=[*places, "vision.weights=/s/clip"]))
+    check_remote_paths(load_config("phi-2", "align", overrides=places))  # a tag of open_clip

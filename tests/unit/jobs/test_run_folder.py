@@ -13,6 +13,7 @@ from phiray.jobs import run_folder as run_folder_module
 from phiray.jobs.run_folder import (
     check_run_folder,
     create_run_folder,
+    has_begun,
     package_versions,
     run_folder,
     source_commit,
@@ -20,7 +21,7 @@ from phiray.jobs.run_folder import (
     write_excluded,
     write_manifest,
 )
-from phiray.stages.parts import PreparedData
+from phiray.stages.parts import MANIFEST_FILE, PreparedData
 from tests.stage_builders import (
     MOE,
     align_config,
@@ -250,3 +251,17 @@ def test_manifest_of_a_run_that_went_on_unchanged_stays_as_it_is(tmp_path: Path)
     before = (tmp_path / "manifest.json").read_bytes()
     write_manifest(tmp_path, data=ROWS, models={}, seed=3)
     assert (tmp_path / "manifest.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+def test_manifest_that_cannot_be_read_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / MANIFEST_FILE).write_text(text)
+    data = PreparedData("hash", {"rows": 3})
+    with pytest.raises(CheckpointError, match=r"manifest\.json (is not JSON|names neither)"):
+        write_manifest(tmp_path, data=data, models={}, seed=0)
+
+
+def test_run_has_begun_once_its_settings_are_there(config: ScratchConfig) -> None:
+    assert not has_begun(config)
+    create_run_folder(config)
+    assert has_begun(config)

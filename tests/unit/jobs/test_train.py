@@ -34,7 +34,7 @@ from phiray.jobs.train import (
 )
 from phiray.runtime import num_cores
 from phiray.stages.parts import PreparedData
-from phiray.training.metrics_log import METRICS_NAME
+from phiray.training.metrics_log import LOSS_METRIC, METRICS_NAME
 from phiray.training.quarantine import append_quarantine
 from phiray.types import BadRow
 from tests.displays import SilentDisplay
@@ -182,6 +182,27 @@ def test_summary_is_taken_from_the_metrics(world: Path, tmp_path: Path) -> None:
         loss_nats_per_token=20.5,  # the mean of 21 and 20
         measured={"loop_seconds": 1.2},
     )
+
+
+def test_summary_passes_over_steps_of_which_no_row_could_be_read(
+    world: Path, tmp_path: Path
+) -> None:
+    lines = [{"step": 1, LOSS_METRIC: 2.0, "label_tokens": 3}, {"step": 2, "label_tokens": 0}]
+    path = tmp_path / METRICS_NAME
+    path.write_text("".join(json.dumps(record) + "\n" for record in lines * 10))
+    config = scratch_config(world, tmp_path)
+    summary = job._summarise(config, tmp_path, TrainedRun(20, 1.0))
+    assert (summary.loss_nats_per_token, summary.label_tokens) == (2.0, 30)
+    path.write_text("")
+    with pytest.raises(CheckpointError, match="holds no loss of any step"):
+        job._summarise(config, tmp_path, TrainedRun(20, 1.0))
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"name": 1}'])
+def test_result_that_cannot_be_read_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / RESULT_FILE).write_text(text)
+    with pytest.raises(CheckpointError, match=r"result\.json is no result of a run"):
+        read_summary(tmp_path)
 
 
 def test_lost_workers_leave_a_resumable_run(tmp_path: Path) -> None:

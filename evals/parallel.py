@@ -94,13 +94,19 @@ def draw_parallel(
 def _places(axis: AxisData) -> list[float]:
     if axis.is_number:
         raw = [float(str(value)) for value in axis.values]
-        numbers = [math.log(value) for value in raw] if axis.is_log else raw
+        numbers = _logarithms(raw) if axis.is_log else raw
     else:
         words = _ordered(axis.values)
         numbers = [float(words.index(str(value))) for value in axis.values]
     low, high = min(numbers), max(numbers)
     span = high - low or 1.0
     return [_HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * (n - low) / span for n in numbers]
+
+
+def _logarithms(values: Sequence[float]) -> list[float]:
+    """Return logarithms; 0, as a setting's base may be, lies below all that were drawn."""
+    lowest = min((value for value in values if value > 0), default=1.0) / 10
+    return [math.log(max(value, lowest)) for value in values]
 
 
 def _ordered(values: Sequence[JsonValue]) -> list[str]:

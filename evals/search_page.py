@@ -97,17 +97,17 @@ def find_importances(
     if len(rung.trials) < MIN_TRIALS:
         return []
     found = [
-        Importance(
-            dimension.key,
-            explained_fraction(
-                _values(rung, dimension.key, base),
-                rung.values,
-                is_drawn=dimension.draw != "choice",
-            ),
-        )
-        for dimension in dimensions
+        Importance(dimension.key, _explained(rung, dimension, base)) for dimension in dimensions
     ]
     return sorted(found, key=lambda item: -item.explained_fraction)
+
+
+def _explained(rung: FirstRung, dimension: Dimension, base: dict[str, JsonValue]) -> float:
+    pairs = list(zip(_values(rung, dimension.key, base), rung.values, strict=True))
+    if dimension.draw != "choice":  # a trial in an empty group has no number to be ranked by
+        pairs = [(setting, value) for setting, value in pairs if setting is not None]
+    settings, values = [setting for setting, _ in pairs], [value for _, value in pairs]
+    return explained_fraction(settings, values, is_drawn=dimension.draw != "choice")
 
 
 def _values(rung: FirstRung, key: str, base: dict[str, JsonValue]) -> list[JsonValue]:
@@ -121,15 +121,13 @@ def _parallel(
     *,
     best: int,
 ) -> ParallelChart:
-    axes = [
-        AxisData(
-            dimension.key.rpartition(".")[2],
-            _values(rung, dimension.key, base),
-            is_log=dimension.draw == "loguniform",
-            is_number=dimension.draw != "choice",
-        )
-        for dimension in dimensions
-    ]
+    axes = []
+    for dimension in dimensions:
+        values = _values(rung, dimension.key, base)
+        is_number = dimension.draw != "choice" and None not in values
+        is_log = is_number and dimension.draw == "loguniform"
+        title = dimension.key.rpartition(".")[2]
+        axes.append(AxisData(title, values, is_log=is_log, is_number=is_number))
     axes.append(AxisData(f"nats at step {rung.step}", list(rung.values), is_number=True))
     return draw_parallel(
         axes,

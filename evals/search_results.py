@@ -3,8 +3,10 @@
 Limits: written by `phiray tune`; nothing here runs anything.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import JsonValue
 
@@ -17,7 +19,7 @@ class TrialSummary:
     changes: Mapping[str, JsonValue]
     """Settings of `base` by their path; none for trial 0."""
     ending: str
-    """`complete`, `stopped`, or `not run` where a limit came first."""
+    """`complete`, `stopped`, `failed`; `cut off` or `not run` where a limit came first."""
     steps: int
     """Steps that were trained."""
     curve: Sequence[tuple[int, float]]
@@ -78,7 +80,8 @@ class SearchSummary:
     """Number of the trial with the lowest validation figure at its last step."""
     max_steps: int
     seconds: float
-    """Of this start of the search, without the confirmation; may differ between two runs."""
+    """Over all starts of the search that ran to their end, without the confirmation; may differ
+    between two runs."""
     confirmation: Confirmation | None = None
     """None where `base` itself was best, or no seeds were asked for."""
 
@@ -91,3 +94,21 @@ class SearchSummary:
     def spent_fraction(self) -> float:
         """Share (0..1) of the steps that all trials would take without being stopped."""
         return self.steps_spent / (self.max_steps * len(self.trials))
+
+
+def read_summary(path: Path) -> SearchSummary | None:
+    """Read what a search wrote before; None if it did not, or it cannot be read."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        trials = [
+            TrialSummary(**trial | {"curve": [(step, nats) for step, nats in trial["curve"]]})
+            for trial in raw.pop("trials")
+        ]
+        found = raw.pop("confirmation")
+        if found is not None:
+            results = [SeedResult(**result) for result in found.pop("results")]
+            ci95 = tuple(found.pop("ci95"))
+            found = Confirmation(**found, results=results, ci95=ci95)
+        return SearchSummary(**raw, trials=trials, confirmation=found)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None  # it is made anew from the trials

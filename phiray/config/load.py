@@ -126,13 +126,15 @@ def change_config(config: ConfigT, changes: Sequence[str]) -> ConfigT:
 
 
 def value_at(config: Config, key: str) -> JsonValue:
-    """Return the value of a setting, such as `training.learning_rate`.
+    """Return the value of a setting, such as `training.learning_rate`; None in an empty group.
 
     Raises:
         ConfigError: if there is no such setting.
     """
     found: JsonValue = config.model_dump(mode="json")
     for part in key.split("."):
+        if found is None:  # a group that is left out, such as model.moe
+            return None
         if not isinstance(found, dict) or part not in found:
             raise ConfigError(
                 f"{key} is not a setting. It must be the path of one, such as "
@@ -154,6 +156,10 @@ def validate(
     except ValidationError as error:
         message = explain_errors(error, root=root, places=places or {})
         raise ConfigError(message) from error
+    except OverflowError as error:
+        raise ConfigError(
+            f"A number in the settings is beyond all bounds: {error}. Lower it."
+        ) from error
 
 
 def config_from_yaml(text: str, *, origin: str) -> AnyStageConfig:

@@ -5,6 +5,7 @@ Limits: two searches, each over one stage; trials are judged by the validation p
 is held out.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,21 @@ from phiray.errors import ConfigError
 
 SEARCHES = ("projector", "moe")
 Draw = Literal["choice", "uniform", "loguniform"]
+MAX_TRIALS = 1000
+"""More are no search that ends."""
 _DIMENSION = re.compile(r"\s*([a-z0-9_.]+)\s*=\s*(choice|uniform|loguniform)\((.*)\)\s*")
+_UNSEARCHED = (
+    "stage",
+    "run.",
+    "data.",
+    "cluster.",
+    "training.max_steps",
+    "training.max_validation_rows",
+    "training.checkpoint_every_steps",
+    "training.keep_checkpoints",
+    "training.log_row_ids",
+)
+"""Settings of which all trials must have the same."""
 _FORM = (
     "KEY=choice(A, B, ...), KEY=uniform(LOW, HIGH) or KEY=loguniform(LOW, HIGH), where KEY is a "
     "setting of `base`, such as training.learning_rate"
@@ -45,7 +60,7 @@ class SearchConfig(Config):
     or `KEY=loguniform(LOW, HIGH)`, as in Ray Tune."""
     algorithm: Literal["random", "grid"] = "random"
     """`random` draws num_trials; `grid` takes every combination of the choices."""
-    num_trials: int = Field(default=8, ge=1)
+    num_trials: int = Field(default=8, ge=1, le=MAX_TRIALS)
     """Trials of `random`, the first of which is `base` unchanged."""
     scheduler: Literal["asha", "median", "none"] = "asha"
     """`asha` stops a trial that is not among the best at a rung; `median` one below the median of
@@ -53,13 +68,14 @@ class SearchConfig(Config):
     grace_steps: int | None = Field(default=None, ge=1)
     """Steps of a trial before it may be stopped: ASHA's first rung. None takes max_steps /
     reduction_factor squared, so that there are two rungs."""
-    reduction_factor: float = Field(default=3.0, gt=1)
+    reduction_factor: float = Field(default=3.0, gt=1, le=100)
     """Of the trials at a rung of ASHA, the best 1 / reduction_factor go on (3 as in Hyperband,
     arXiv 1603.06560)."""
     max_concurrent: int = Field(default=1, ge=1)
     """Trials at the same time."""
     max_seconds: float | None = Field(default=None, gt=0)
-    """No trial is begun, and none goes on, after so long; none sets no limit."""
+    """No trial is begun, and none goes on, after so long; none sets no limit. The confirmation
+    comes on top."""
     max_label_tokens: int | None = Field(default=None, ge=1)
     """The same for the tokens learnt from, over all trials."""
     confirm_seeds: int = Field(default=3, ge=0, le=10)
@@ -80,10 +96,22 @@ class SearchConfig(Config):
         twice = [key for key in keys if keys.count(key) > 1]
         if twice:
             raise ValueError(f"space varies {twice[0]} twice. Keep one of them.")
+        for key in keys:
+            if key.startswith(_UNSEARCHED):
+                raise ValueError(
+                    f"space varies {key}, by which trials could no longer be compared: it says "
+                    "where they lie, or what and when they are measured. Take it out."
+                )
         return space
 
     @model_validator(mode="after")
     def _check_grid(self) -> "SearchConfig":
+        size = math.prod(len(item.values) for item in self.dimensions)
+        if self.algorithm == "grid" and size > MAX_TRIALS:
+            raise ValueError(
+                f"space has {size} combinations. A grid takes at most {MAX_TRIALS}. Take some of "
+                "the choices out, or algorithm=random."
+            )
         drawn = [item.key for item in self.dimensions if item.draw != "choice"]
         if self.algorithm == "grid" and drawn:
             raise ValueError(
@@ -163,8 +191,13 @@ def _check_values(item: str, draw: Draw, values: Sequence[JsonValue]) -> None:
     if draw == "choice":
         if not values:
             raise ValueError(f"space has {item!r}, which offers nothing. Name at least one value.")
+        shown = [repr(value) for value in values]
+        if len(set(shown)) < len(shown):
+            raise ValueError(f"space has {item!r}, which offers a value twice. Keep one of them.")
         return
     numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    if not all(math.isfinite(number) for number in numbers):
+        raise ValueError(f"space has {item!r}. {draw} takes finite numbers. Correct it.")
     if len(numbers) != 2 or len(values) != 2 or numbers[0] >= numbers[1]:
         raise ValueError(f"space has {item!r}. {draw} takes two numbers, the lower one first.")
     if draw == "loguniform" and numbers[0] <= 0:

@@ -87,6 +87,8 @@ def parse_yaml(text: str, *, origin: str) -> YamlTree:
         return YamlTree(_value(node, path=(), lines=lines), lines)
     except yaml.YAMLError as error:
         raise ConfigError(_explain(error, origin)) from error
+    except (OverflowError, ValueError) as error:  # an escape such as "\\UFFFFFFFF"
+        raise ConfigError(f"{origin}: this is not the YAML of settings: {error}.") from error
 
 
 def parse_documents(text: str, *, origin: str) -> list[YamlTree]:
@@ -103,6 +105,8 @@ def parse_documents(text: str, *, origin: str) -> list[YamlTree]:
             trees.append(YamlTree(_value(loader.get_node(), path=(), lines=lines), lines))
     except yaml.YAMLError as error:
         raise ConfigError(_explain(error, origin)) from error
+    except (OverflowError, ValueError) as error:  # an escape such as "\\UFFFFFFFF"
+        raise ConfigError(f"{origin}: this is not the YAML of settings: {error}.") from error
     return trees
 
 

@@ -8,7 +8,6 @@ the trials that have not ended, with a scheduler that has been told what the oth
 Limits: one machine; no PBT, whose exploits would have to pass through Tune's own checkpoints.
 """
 
-import json
 import time
 import uuid
 from collections.abc import Sequence
@@ -22,30 +21,35 @@ from ray.tune.experiment import Trial
 
 from phiray.checkpoints.files import write_json, write_text
 from phiray.config.load import load_search, value_at
-from phiray.config.search import AnySearch
+from phiray.config.search import AnySearch, SearchConfig
 from phiray.config.show import yaml_from_config
 from phiray.errors import (
     CheckpointError,
     ClusterError,
     ConfigError,
     ExitCode,
-    error_from_payload,
 )
 from phiray.evals.search_page import write_search_page
-from phiray.evals.search_results import SearchSummary, TrialSummary
+from phiray.evals.search_results import SearchSummary, TrialSummary, read_summary
 from phiray.jobs.confirm import confirm_best
 from phiray.jobs.display import Display
 from phiray.jobs.paths import with_absolute_paths
 from phiray.jobs.run_folder import differences
+from phiray.jobs.search_inputs import check_inputs
 from phiray.jobs.search_log import SearchLog
-from phiray.jobs.search_plan import TRIALS_FOLDER, PlannedTrial, plan_trials, trial_config
+from phiray.jobs.search_plan import (
+    TRIALS_FOLDER,
+    PlannedTrial,
+    keep_trials,
+    plan_trials,
+    trial_config,
+)
 from phiray.jobs.search_scheduler import GentleScheduler, told_scheduler
 from phiray.jobs.search_watch import SearchWatch, spent_tokens
 from phiray.jobs.train import check_workers, cpus_reserved
-from phiray.jobs.trial import ERROR_SUFFIX, TrialPayload, run_trial
+from phiray.jobs.trial import ERROR_SUFFIX, TrialPayload, read_trial_error, run_trial
 from phiray.jobs.worker import num_readers
 from phiray.runtime import ensure_token, num_cores, ray_session, token_path
-from phiray.stages.registry import stage_module
 from phiray.training.metrics_log import METRICS_NAME, read_metrics
 
 SETTINGS_FILE = "search.yaml"
@@ -54,6 +58,9 @@ BEST_FILE = "best.yaml"
 """Settings of the best trial, which `phiray train --config` takes."""
 PAGE_FILE = "report.html"
 MIN_SEEDS = 2
+_MAY_CHANGE = {"max_concurrent", "max_seconds", "max_label_tokens", "confirm_seeds"}
+"""When a search ends, not what it tries."""
+_SECONDS_BETWEEN_COUNTS = 5.0
 _TRIAL_CPUS = 0.01
 """What the function around a trial's training reserves: it only waits."""
 
@@ -70,18 +77,25 @@ def run_search(config: AnySearch, *, display: Display) -> SearchSummary:
     ensure_token()
     config = _with_absolute_paths(config)
     folder = search_folder(config)
+    trials = plan_trials(config, folder)
     _open_folder(config, folder)
-    trials, log = plan_trials(config, folder), SearchLog(folder)
+    keep_trials(trials, folder)
+    log = SearchLog(folder)
     pending = [trial for trial in trials if trial.number not in log.endings]
     limit = config.search.max_label_tokens
     if pending and (limit is None or spent_tokens(folder) < limit):
-        first = trial_config(config, trials[0], folder=folder)
-        stage_module(first.stage).prepare(first, progress=display.progress)
+        check_inputs(
+            trial_config(config, trials[0], folder=folder), folder, progress=display.progress
+        )
         _run_trials(config, pending, folder=folder, log=log, display=display)
-    seconds = round(time.monotonic() - started, 1)
-    summary = _summarise(config, trials, log=log, folder=folder, seconds=seconds)
+    earlier = read_summary(folder / SUMMARY_FILE)
+    if not pending and earlier is not None and _is_confirmed(earlier, config.search):
+        return earlier
+    seconds = time.monotonic() - started if pending else 0.0
+    summary = _summarise(config, trials, log=log, folder=folder)
+    summary = replace(summary, seconds=round(seconds + (earlier.seconds if earlier else 0.0), 1))
     best = trial_config(config, trials[summary.best], folder=folder)
-    best = best.model_copy(update={"run": config.base.run})
+    best = best.model_copy(update={"run": config.base.run, "cluster": config.base.cluster})
     write_text(folder / BEST_FILE, yaml_from_config(best, comments=False))
     _write_outcome(summary, config, folder=folder)
     if summary.best != 0 and config.search.confirm_seeds >= MIN_SEEDS:
@@ -91,6 +105,14 @@ def run_search(config: AnySearch, *, display: Display) -> SearchSummary:
         summary = replace(summary, confirmation=confirmation)
         _write_outcome(summary, config, folder=folder)
     return summary
+
+
+def _is_confirmed(summary: SearchSummary, search: SearchConfig) -> bool:
+    """Say whether nothing is left to be done about the winner."""
+    if summary.best == 0 or search.confirm_seeds < MIN_SEEDS:
+        return True
+    found = summary.confirmation
+    return found is not None and len(found.results) == search.confirm_seeds
 
 
 def _check_concurrency(config: AnySearch) -> None:
@@ -133,10 +155,16 @@ def _open_folder(config: AnySearch, folder: Path) -> None:
         old = load_search(str(path), config.tune)
         changed = [
             *differences(old.run.model_dump(), config.run.model_dump(), "run."),
-            *differences(old.search.model_dump(), config.search.model_dump(), "search."),
+            *differences(_fixed(old.search), _fixed(config.search), "search."),
             *(
                 f"base.{line}"
                 for line in differences(old.base.model_dump(), config.base.model_dump())
+            ),
+            # a run may change it, but trials are measured, and compared, at their checkpoints
+            *differences(
+                old.base.training.checkpoint_every_steps,
+                config.base.training.checkpoint_every_steps,
+                "base.training.checkpoint_every_steps.",
             ),
         ]
         if changed:
@@ -145,6 +173,7 @@ def _open_folder(config: AnySearch, folder: Path) -> None:
                 "it, take them back; to begin another, name it otherwise, e.g. "
                 f"--set run.name={config.run.name}-2."
             )
+        write_text(path, yaml_from_config(config, comments=False))
         return
     if folder.is_dir() and any(folder.iterdir()):
         raise CheckpointError(
@@ -152,8 +181,15 @@ def _open_folder(config: AnySearch, folder: Path) -> None:
             f"otherwise, e.g. --set run.name={config.run.name}-2.",
             exit_code=ExitCode.CANNOT_CREATE,
         )
-    (folder / TRIALS_FOLDER).mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     write_text(path, yaml_from_config(config, comments=False))
+    (folder / TRIALS_FOLDER).mkdir(exist_ok=True)
+
+
+# Any: settings as plain values.
+def _fixed(search: SearchConfig) -> dict[str, Any]:
+    """Return what may not change when a search goes on."""
+    return search.model_dump(exclude=_MAY_CHANGE)
 
 
 def _run_trials(
@@ -211,7 +247,9 @@ def _run_trials(
         except (KeyboardInterrupt, SystemExit):
             display.note(f"{config.run.name}: stopped. The same command goes on with it.")
             raise
-    _raise_first_error(folder, pending, errors=outcome.errors)
+    unfinished = [trial for trial in pending if log.endings.get(trial.number) != "failed"]
+    num_failed = len(pending) - len(unfinished)
+    _raise_first_error(folder, unfinished, errors=outcome.errors[num_failed:])
 
 
 def _trial_name(trial: Trial) -> str:
@@ -227,11 +265,16 @@ class _TokenLimit(tune.Stopper):  # type: ignore[misc]  # Ray's class is untyped
 
     def __init__(self, folder: Path, limit: int) -> None:
         self._folder, self._limit = folder, limit
+        self._next_look = 0.0
 
     def __call__(self, _trial_id: str, _result: dict[str, Any]) -> bool:
         return False  # no trial is stopped for what it measured
 
     def stop_all(self) -> bool:
+        now = time.monotonic()
+        if now < self._next_look:  # Tune asks ten times a second
+            return False
+        self._next_look = now + _SECONDS_BETWEEN_COUNTS
         return spent_tokens(self._folder) >= self._limit
 
 
@@ -244,9 +287,9 @@ def _raise_first_error(
 ) -> None:
     """Say why a trial failed, as its own command would have."""
     for trial in pending:
-        path = _error_file(folder, trial)
-        if path.exists():
-            raise error_from_payload(json.loads(path.read_text(encoding="utf-8")))
+        error = read_trial_error(folder / TRIALS_FOLDER / trial.name)
+        if error is not None:
+            raise error
     if errors:
         raise RuntimeError("a trial met a fault of phiray's") from errors[0]
 
@@ -257,7 +300,6 @@ def _summarise(
     *,
     log: SearchLog,
     folder: Path,
-    seconds: float,
 ) -> SearchSummary:
     summaries = [_summarise_trial(trial, log=log, folder=folder) for trial in trials]
     complete = {
@@ -278,7 +320,7 @@ def _summarise(
         trials=summaries,
         best=complete[min(complete)],
         max_steps=config.base.training.max_steps,
-        seconds=seconds,
+        seconds=0.0,
     )
 
 
@@ -288,7 +330,7 @@ def _summarise_trial(trial: PlannedTrial, *, log: SearchLog, folder: Path) -> Tr
     return TrialSummary(
         number=trial.number,
         changes=trial.changes,
-        ending=log.endings.get(trial.number, "not run"),
+        ending=log.endings.get(trial.number, "cut off" if records else "not run"),
         steps=int(str(records[-1]["step"])) if records else 0,
         curve=[(result.step, result.validation_nats) for result in results],
     )

@@ -15,7 +15,7 @@ from phiray.checkpoints.files import write_text
 from phiray.training.quarantine import read_json_lines
 
 LOG_FILE = "results.jsonl"
-Ending = Literal["complete", "stopped"]
+Ending = Literal["complete", "stopped", "failed"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class TrialResult:
 
 @dataclass(frozen=True)
 class TrialEnd:
-    """How a trial ended: with its last step, or before."""
+    """How a trial ended: with its last step, stopped before, or by a fault of its settings."""
 
     trial: int
     ending: Ending

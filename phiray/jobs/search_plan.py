@@ -6,7 +6,7 @@ Limits: drawn before the first trial runs, so no trial learns from another.
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,8 +19,10 @@ from phiray.checkpoints.files import write_json
 from phiray.config.load import change_config
 from phiray.config.search import AnySearch, Dimension, SearchConfig
 from phiray.config.stages import AnyStageConfig
+from phiray.config.training import ClusterConfig
 from phiray.config.yaml_text import format_scalar
-from phiray.errors import ConfigError
+from phiray.errors import CheckpointError, ConfigError
+from phiray.runtime import num_cores
 
 PLAN_FILE = "trials.json"
 TRIALS_FOLDER = "trials"
@@ -49,16 +51,27 @@ def plan_trials(config: AnySearch, folder: Path) -> list[PlannedTrial]:
     """Draw the trials of a search, or find those that were drawn before.
 
     Raises:
-        ConfigError: if one of them is no valid setting of the stage; nothing has run then.
+        ConfigError: if one of them is no valid setting of the stage; nothing is written then.
+        CheckpointError: if those that were drawn before cannot be read.
     """
     path = folder / PLAN_FILE
     if path.is_file():
-        return [PlannedTrial(**trial) for trial in json.loads(path.read_text(encoding="utf-8"))]
+        try:
+            return [PlannedTrial(**trial) for trial in json.loads(path.read_text(encoding="utf-8"))]
+        except (ValueError, TypeError) as error:
+            raise CheckpointError(
+                f"{path} is no list of trials ({error}). Expected what the search wrote. Put it "
+                "back, or search anew under another run.name."
+            ) from error
     trials = _draw(config.search, config.base, seed=config.run.seed)
     for trial in trials:
         trial_config(config, trial, folder=folder)
-    write_json(path, [asdict(trial) for trial in trials])
     return trials
+
+
+def keep_trials(trials: Sequence[PlannedTrial], folder: Path) -> None:
+    """Write the trials down, so that the same command finds the same ones."""
+    write_json(folder / PLAN_FILE, [asdict(trial) for trial in trials])
 
 
 def trial_config(config: AnySearch, trial: PlannedTrial, *, folder: Path) -> AnyStageConfig:
@@ -68,7 +81,12 @@ def trial_config(config: AnySearch, trial: PlannedTrial, *, folder: Path) -> Any
         ConfigError: if the changes do not fit the stage or one another.
     """
     place = {"name": trial.name, "output_dir": str(folder / TRIALS_FOLDER)}
-    base = config.base.model_copy(update={"run": config.base.run.model_copy(update=place)})
+    base = config.base.model_copy(
+        update={
+            "run": config.base.run.model_copy(update=place),
+            "cluster": _shared_cores(config.base.cluster, at_once=config.search.max_concurrent),
+        }
+    )
     try:
         return change_config(base, trial.overrides)
     except ConfigError as error:
@@ -76,6 +94,14 @@ def trial_config(config: AnySearch, trial: PlannedTrial, *, folder: Path) -> Any
             f"search.space offers {', '.join(trial.overrides)}, which cannot be trained: "
             f"{error.message} Take that value or that combination out of it."
         ) from error
+
+
+def _shared_cores(cluster: ClusterConfig, *, at_once: int) -> ClusterConfig:
+    """Let trials that run at the same time share the cores: each would take all of them."""
+    if at_once == 1 or cluster.cpus_per_worker is not None:
+        return cluster
+    threads = max(1, num_cores() // (at_once * cluster.most_workers))
+    return cluster.model_copy(update={"cpus_per_worker": threads})
 
 
 def _draw(search: SearchConfig, base: AnyStageConfig, *, seed: int) -> list[PlannedTrial]:
@@ -88,7 +114,7 @@ def _draw(search: SearchConfig, base: AnyStageConfig, *, seed: int) -> list[Plan
         ]
         drawn = [changes for changes in drawn if not _is_base(base, changes)]
     else:
-        random = np.random.RandomState(seed)  # what Tune's domains take
+        random = np.random.RandomState(seed % 2**32)  # what Tune's domains take; it has 32 bits
         drawn = [
             {dimension.key: _draw_value(dimension, random) for dimension in dimensions}
             for _ in range(search.num_trials - 1)

@@ -41,6 +41,7 @@ class GentleScheduler(TrialScheduler):  # type: ignore[misc]  # Ray's class is u
         super().__init__()
         self._deciding = deciding
         self._folder = folder
+        self._stopped: set[str] = set()
 
     # Any: Ray's controller and results; all is handed on.
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
@@ -52,9 +53,15 @@ class GentleScheduler(TrialScheduler):  # type: ignore[misc]  # Ray's class is u
         self._deciding.on_trial_error(tune_controller, trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Turn a stop into a request, which the trial's worker meets before its next step."""
+        """Turn a stop into a request, which the trial's worker meets before its next step.
+
+        What it measures until then is not told: the median rule takes no word of a stopped trial.
+        """
+        if trial.trial_id in self._stopped:
+            return str(TrialScheduler.CONTINUE)
         decision = self._deciding.on_trial_result(tune_controller, trial, result)
         if decision == TrialScheduler.STOP:
+            self._stopped.add(trial.trial_id)
             number = trial.config["trial"]["number"]
             request_stop(self._folder / PlannedTrial(number, {}).name)
         return str(TrialScheduler.CONTINUE)
@@ -109,14 +116,19 @@ def told_scheduler(
     """Build Ray's scheduler, and tell it what trials of earlier starts measured, in that order."""
     scheduler = build_scheduler(search, max_steps=max_steps)
     told: dict[int, _Told] = {}
+    stopped: set[int] = set()
     # cast: the schedulers look at no more of a trial than its name, and at nothing of a controller
     controller = cast(Any, None)
     for result in results:
+        if result.trial in stopped:
+            continue
         if result.trial not in told:
             told[result.trial] = _Told(PlannedTrial(result.trial, {}).name)
             scheduler.on_trial_add(controller, cast(Trial, told[result.trial]))
         measured = {STEP_METRIC: result.step, VALIDATION_METRIC: result.validation_nats}
-        scheduler.on_trial_result(controller, cast(Trial, told[result.trial]), measured)
+        trial = cast(Trial, told[result.trial])
+        if scheduler.on_trial_result(controller, trial, measured) == TrialScheduler.STOP:
+            stopped.add(result.trial)
     return scheduler
 
 

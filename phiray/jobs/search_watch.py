@@ -19,6 +19,7 @@ from phiray.jobs.search_plan import TRIALS_FOLDER, PlannedTrial
 from phiray.jobs.stop import is_stop_requested
 from phiray.jobs.tail import shown_steps
 from phiray.jobs.train import RESULT_FILE
+from phiray.jobs.trial import read_own_fault
 from phiray.training.loop import VALIDATION_METRIC
 from phiray.training.metrics_log import METRICS_NAME, read_metrics
 
@@ -71,7 +72,11 @@ class SearchWatch:
         self._log.add(TrialResult(number, step, nats))
 
     def ended(self, number: int) -> None:
-        """Log how a trial ended; one that a limit cut off has not, and goes on another time."""
+        """Log how a trial ended; one that a limit cut off has not, and goes on another time.
+
+        What the data of all trials do, trial 0 meets as well: its error ends the search. Another's
+        is that of its settings, such as a learning rate at which the loss is no number.
+        """
         name = self._trials[number].name
         results = self._log.results_of(number)
         figure = f" with {results[-1].validation_nats:.4f} nats per token" if results else ""
@@ -81,6 +86,9 @@ class SearchWatch:
         elif results and is_stop_requested(self._folder / name):
             self._log.add(TrialEnd(number, "stopped"))
             self._display.note(f"{name}: stopped at step {results[-1].step}{figure}")
+        elif number and (fault := read_own_fault(self._folder / name)) is not None:
+            self._log.add(TrialEnd(number, "failed"))
+            self._display.note(f"{name}: failed: {fault.message}")
         if number in self._shown:
             self._shown.pop(number).close()
 

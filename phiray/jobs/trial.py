@@ -5,6 +5,7 @@ reports to Tune.
 Limits: imports no model library; the worker of the trial loads what its stage needs.
 """
 
+import json
 from pathlib import Path
 from typing import TypedDict
 
@@ -16,7 +17,7 @@ from phiray.checkpoints.files import write_json
 from phiray.checkpoints.read import newest_checkpoint, read_checkpoint
 from phiray.config.load import validate
 from phiray.config.search import SEARCH_CLASSES
-from phiray.errors import PhirayError, payload_from_error
+from phiray.errors import ExitCode, PhirayError, error_from_payload, payload_from_error
 from phiray.jobs.run_folder import run_folder
 from phiray.jobs.search_plan import PlannedTrial, trial_config
 from phiray.jobs.stop import is_stop_requested
@@ -68,6 +69,20 @@ def run_trial(told: dict[str, TrialPayload]) -> None:
             return
         write_json(run_dir.with_name(run_dir.name + ERROR_SUFFIX), payload_from_error(error))
         raise
+
+
+def read_trial_error(run_dir: Path) -> PhirayError | None:
+    """Return the mistake that ended a trial; None without one."""
+    path = run_dir.with_name(run_dir.name + ERROR_SUFFIX)
+    if not path.exists():
+        return None
+    return error_from_payload(json.loads(path.read_text(encoding="utf-8")))
+
+
+def read_own_fault(run_dir: Path) -> PhirayError | None:
+    """Return the mistake of a trial whose settings made it: it would meet the same step again."""
+    error = read_trial_error(run_dir)
+    return error if error is not None and error.exit_code == ExitCode.BAD_DATA else None
 
 
 def measured_until_checkpoint(run_dir: Path) -> list[tuple[int, float]]:

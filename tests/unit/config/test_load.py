@@ -221,3 +221,8 @@ def test_workers_may_be_a_range() -> None:
 def test_workers_that_are_no_number_are_refused(workers: str, match: str) -> None:
     with pytest.raises(ConfigError, match=match):
         load_config("tiny", "scratch", workers=workers)
+
+
+def test_number_beyond_all_bounds_is_refused() -> None:
+    with pytest.raises(ConfigError, match="beyond all bounds"):
+        load_config("tiny", "scratch", overrides=[f"model.hidden_size=1{'0' * 400}"])

@@ -108,3 +108,8 @@ def test_documents_are_read_one_by_one_with_their_lines() -> None:
 def test_broken_document_is_named_with_its_line() -> None:
     with pytest.raises(ConfigError, match=r"x\.yaml:3:"):
         parse_documents("a: 1\n---\nb: *c\n", origin="x.yaml")
+
+
+def test_escape_that_is_no_character_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"x\.yaml"):
+        parse_yaml('a: "\\UFFFFFFFF"\n', origin="x.yaml")

@@ -44,3 +44,16 @@ def test_choices_that_are_numbers_stand_by_size() -> None:
     )
     ticks = {tick.label: tick.place for tick in chart.axes[0].ticks}
     assert ticks["5"] > ticks["10"] > ticks["20"]
+
+
+def test_zero_lies_below_all_that_were_drawn_on_an_axis_of_logarithms() -> None:
+    chart = draw_parallel(
+        [
+            AxisData("decay", [0.0, 0.01, 0.1], is_log=True, is_number=True),
+            AxisData("b", [1, 2, 3]),
+        ],
+        ["0", "1", "2"],
+        kinds=["best", "complete", "complete"],
+    )
+    rates = {line.name: places(line.points)[0] for line in chart.lines}
+    assert rates["0"] == chart.bottom > rates["1"] > rates["2"]

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -53,3 +54,17 @@ def test_importance_counts_base_by_its_own_value() -> None:
     (found,) = find_importances(rung, [KIND], {"projector.kind": "moe"})
     # moe: 2 and 1, linear: 3, <b>: 2.5; mean 2.125; total 2.1875, within 0.5
     assert found.explained_fraction == 1 - 0.5 / 2.1875
+
+
+def test_page_is_drawn_where_base_has_no_number(tmp_path: Path) -> None:
+    rate = Dimension("a.rate", "loguniform", (0.1, 1.0))
+    for value in (None, 0.0):
+        trials = [
+            replace(trial, changes={"a.rate": 0.1 * trial.number} if trial.number else {})
+            for trial in build_summary().trials
+        ]
+        summary = replace(build_summary(), trials=trials)
+        write_search_page(
+            summary, dimensions=[rate], base={"a.rate": value}, out=tmp_path / "report.html"
+        )
+        assert "Parallel coordinates" in (tmp_path / "report.html").read_text()

@@ -1,7 +1,10 @@
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
+from phiray.evals.search_results import read_summary
 from tests.unit.evals.search_builders import build_summary
 
 
@@ -31,3 +34,18 @@ def test_verdict_follows_the_interval(
     found = build_summary().confirmation
     assert found is not None
     assert expected in replace(found, ci95=ci95, higher_is_better=higher_is_better).verdict
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_summary_comes_back_as_it_was_written(tmp_path: Path, confirmed: bool) -> None:
+    summary, path = build_summary(confirmed=confirmed), tmp_path / "search.json"
+    path.write_text(json.dumps(asdict(summary)))
+    assert read_summary(path) == summary
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"trials": []}', None])
+def test_summary_that_cannot_be_read_is_none(tmp_path: Path, text: str | None) -> None:
+    path = tmp_path / "search.json"
+    if text is not None:
+        path.write_text(text)
+    assert read_summary(path) is None

@@ -73,3 +73,40 @@ def test_more_trials_at_once_than_cores_are_refused(tmp_path: Path) -> None:
     config = load_search("tiny", "moe", overrides=[f"search.max_concurrent={many}"])
     with pytest.raises(ConfigError, match=f"max_concurrent is {many}, and each trial has 1"):
         run_search(config, display=SilentDisplay())
+
+
+def test_when_a_search_ends_may_change_and_what_it_tries_may_not(tmp_path: Path) -> None:
+    place = ["search.num_trials=2", f"run.output_dir={tmp_path}", "search.confirm_seeds=0"]
+    folder = tmp_path / "tune-projector"
+    folder.mkdir()
+    config = load_search("tiny", "projector", overrides=place)
+    (folder / SETTINGS_FILE).write_text(yaml_from_config(config))
+    finished_search(folder)
+    longer = load_search("tiny", "projector", overrides=[*place, "search.max_label_tokens=9"])
+    first = run_search(longer, display=SilentDisplay())
+    assert "max_label_tokens: 9" in (folder / SETTINGS_FILE).read_text()
+    assert run_search(longer, display=SilentDisplay()) == first
+    rarer = [*place, "base.training.checkpoint_every_steps=7"]
+    with pytest.raises(ConfigError, match=r"base\.training\.checkpoint_every_steps was 62, now 7"):
+        run_search(load_search("tiny", "projector", overrides=rarer), display=SilentDisplay())
+
+
+def test_a_mistake_in_the_space_leaves_no_folder(tmp_path: Path) -> None:
+    changes = [f"run.output_dir={tmp_path}", "search.space=['training.warmup_steps=choice(90000)']"]
+    config = load_search("tiny", "projector", overrides=changes)
+    with pytest.raises(ConfigError, match="which cannot be trained"):
+        run_search(config, display=SilentDisplay())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_trial_that_a_limit_cut_off_is_told_from_one_that_never_ran(tmp_path: Path) -> None:
+    place = ["search.num_trials=3", f"run.output_dir={tmp_path}", "search.max_label_tokens=1"]
+    folder = tmp_path / "tune-projector"
+    folder.mkdir()
+    config = load_search("tiny", "projector", overrides=place)
+    (folder / SETTINGS_FILE).write_text(yaml_from_config(config))
+    finished_search(folder)
+    lines = (folder / "results.jsonl").read_text().splitlines()
+    (folder / "results.jsonl").write_text("\n".join(lines[:-1]) + "\n")  # the second's ending
+    summary = run_search(config, display=SilentDisplay())
+    assert [trial.ending for trial in summary.trials] == ["complete", "cut off", "not run"]

@@ -4,8 +4,9 @@ import pytest
 
 from phiray.config.load import load_search
 from phiray.config.search import AnySearch
-from phiray.errors import ConfigError
-from phiray.jobs.search_plan import PLAN_FILE, plan_trials, trial_config
+from phiray.errors import CheckpointError, ConfigError
+from phiray.jobs.search_plan import PLAN_FILE, keep_trials, plan_trials, trial_config
+from phiray.runtime import num_cores
 
 SPACE = "search.space=['projector.num_layers=choice(1, 2, 3)', 'projector.kind=choice(mlp)']"
 
@@ -19,11 +20,11 @@ def test_trials_are_drawn_once_and_the_first_is_base(tmp_path: Path) -> None:
     trials = plan_trials(config, tmp_path)
     assert [trial.number for trial in trials] == list(range(5))
     assert trials[0].changes == {}
-    assert plan_trials(config, tmp_path) == trials
-    (tmp_path / PLAN_FILE).unlink()
     assert plan_trials(config, tmp_path) == trials  # of the same seed
-    (tmp_path / PLAN_FILE).unlink()
-    assert plan_trials(search("search.num_trials=5", "run.seed=1"), tmp_path) != trials
+    other = search("search.num_trials=5", "run.seed=1")
+    assert plan_trials(other, tmp_path) != trials
+    keep_trials(trials, tmp_path)
+    assert plan_trials(other, tmp_path) == trials
 
 
 def test_draws_lie_within_the_space(tmp_path: Path) -> None:
@@ -55,3 +56,21 @@ def test_a_trial_is_a_run_in_the_folder_of_the_search(tmp_path: Path) -> None:
     settings = trial_config(config, trial, folder=tmp_path)
     assert (settings.run.name, settings.run.output_dir) == ("trial-002", str(tmp_path / "trials"))
     assert settings.model_dump()["projector"]["num_layers"] == 3
+
+
+def test_a_list_of_trials_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / PLAN_FILE).write_text("[{}]")
+    with pytest.raises(CheckpointError, match=r"trials\.json is no list of trials"):
+        plan_trials(search(), tmp_path)
+
+
+def test_every_seed_of_a_run_draws_trials(tmp_path: Path) -> None:
+    assert plan_trials(search("run.seed=9000000000"), tmp_path)
+
+
+def test_trials_at_the_same_time_share_the_cores(tmp_path: Path) -> None:
+    config = search(f"search.max_concurrent={num_cores()}")
+    trial = plan_trials(config, tmp_path)[0]
+    assert trial_config(config, trial, folder=tmp_path).cluster.cpus_per_worker == 1
+    alone = trial_config(search(), trial, folder=tmp_path)
+    assert alone.cluster.cpus_per_worker is None

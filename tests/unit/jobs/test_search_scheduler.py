@@ -87,3 +87,19 @@ def test_a_good_trial_is_left_alone(tmp_path: Path) -> None:
     scheduler = GentleScheduler(deciding, folder=tmp_path)
     assert decide(scheduler, step=FIRST, nats=0.5) == "CONTINUE"
     assert not is_stop_requested(tmp_path / "trial-007")
+
+
+def test_what_a_stopped_trial_still_measures_is_not_told(tmp_path: Path) -> None:
+    """Ray's median rule fails where a trial that it stopped reports again."""
+    told = [TrialResult(number, step, 1.0) for number in range(4) for step in (FIRST, SECOND)]
+    deciding = told_scheduler(settings("median"), max_steps=MAX_STEPS, results=told)
+    scheduler = GentleScheduler(deciding, folder=tmp_path)
+    for step in (FIRST, SECOND, SECOND + 10, SECOND + 20):
+        assert decide(scheduler, step=step, nats=9.0) == "CONTINUE"
+    assert is_stop_requested(tmp_path / "trial-007")
+
+
+def test_a_stop_in_the_log_is_told_once() -> None:
+    told = [TrialResult(number, FIRST, 1.0) for number in range(4)]
+    told += [TrialResult(9, step, 9.0) for step in (FIRST, SECOND, SECOND + 10)]
+    assert told_scheduler(settings("median"), max_steps=MAX_STEPS, results=told)

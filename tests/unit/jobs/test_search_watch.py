@@ -2,6 +2,9 @@ import json
 import pickle
 from pathlib import Path
 
+import pytest
+
+from phiray.errors import ExitCode, PhirayError, payload_from_error
 from phiray.jobs.search_log import SearchLog
 from phiray.jobs.search_plan import TRIALS_FOLDER, PlannedTrial
 from phiray.jobs.search_watch import SearchWatch, spent_tokens
@@ -89,3 +92,28 @@ def test_spent_tokens_are_those_of_all_trials(tmp_path: Path) -> None:
         lines = [json.dumps({"step": n, "label_tokens": t}) for n, t in enumerate(tokens, 1)]
         (run_dir / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     assert spent_tokens(tmp_path) == 18
+
+
+def leave_error(folder: Path, number: int, code: ExitCode) -> None:
+    path = folder / TRIALS_FOLDER / f"trial-{number:03d}.error.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(payload_from_error(PhirayError("no number", exit_code=code))))
+
+
+def test_a_trial_whose_settings_fail_has_failed_and_is_said_at_once(tmp_path: Path) -> None:
+    display = Notes()
+    watching = watch(tmp_path, display)
+    leave_error(tmp_path, 1, ExitCode.BAD_DATA)
+    watching.callback.on_trial_error(trial=TuneTrial(1))
+    assert SearchLog(tmp_path).endings == {1: "failed"}
+    assert display.said == ["trial-001: failed: no number"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(0, ExitCode.BAD_DATA), (1, ExitCode.RESUMABLE)])
+def test_what_base_meets_or_what_may_pass_ends_no_trial(
+    tmp_path: Path, number: int, code: ExitCode
+) -> None:
+    watching = watch(tmp_path, Notes())
+    leave_error(tmp_path, number, code)
+    watching.callback.on_trial_error(trial=TuneTrial(number))
+    assert SearchLog(tmp_path).endings == {}

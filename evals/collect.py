@@ -14,9 +14,8 @@ from phiray.config.stages import AlignConfig, AnyStageConfig, InstructConfig
 from phiray.errors import ConfigError, DataError, ExitCode
 from phiray.evals.results import RESULT_FILE, Sample, SuiteResult, read_result, read_samples
 from phiray.stages.parts import CONFIG_FILE, MANIFEST_FILE
-from phiray.training.metrics_log import read_metrics
+from phiray.training.metrics_log import LOSS_METRIC, read_metrics
 
-LOSS_METRIC = "train/loss_nats_per_token"
 _LAST_FRACTION = 0.1
 """Share of the steps, from the end, over which the final loss is averaged."""
 EVALS_FOLDER = "evals"
@@ -189,9 +188,10 @@ def _read_config(path: Path) -> AnyStageConfig:
 
 def _read_curve(folder: Path) -> TrainingCurve:
     records = read_metrics(folder)
+    measured = [record for record in records if LOSS_METRIC in record]
     return TrainingCurve(
-        steps=[int(_number(record, "step")) for record in records],
-        losses=[_number(record, LOSS_METRIC) for record in records],
+        steps=[int(_number(record, "step")) for record in measured],
+        losses=[_number(record, LOSS_METRIC) for record in measured],
         label_tokens=int(sum(_number(record, "label_tokens") for record in records)),
         seconds=sum(_number(record, "step_seconds") for record in records),
     )

@@ -11,7 +11,7 @@ from phiray.evals.bootstrap import ENOUGH_CLUSTERS
 from phiray.evals.caption import CaptionTask
 from phiray.evals.examples import MAX_CONSTANT_IMAGES, MAX_IDF_IMAGES
 from phiray.evals.instruct import InstructTask
-from phiray.evals.settings import EvalSettings
+from phiray.evals.settings import TEXT_SETS, EvalSettings
 from phiray.world.clip_record import ClipRecord
 
 FEW_IMAGES = 200
@@ -35,6 +35,9 @@ def lm_notes(settings: EvalSettings, num_documents: Mapping[str, int]) -> list[s
         "and RedPajama's source `book` comes in part from Project Gutenberg. A model may so have "
         "learnt from the one set what is held out of the other.",
     ]
+    missing = [source for source in TEXT_SETS if source not in num_documents]
+    if missing:
+        notes.append(f"No document of {' or '.join(missing)} was there, so none was scored.")
     for source, count in num_documents.items():
         notes += _few_notes(count, f"documents of {source}")
     return notes

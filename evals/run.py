@@ -39,7 +39,7 @@ from phiray.evals.lm import (
 from phiray.evals.notes import caption_notes, instruct_notes, lm_notes, skipped_notes, vision_note
 from phiray.evals.results import Sample, SuiteResult, write_result
 from phiray.evals.scoring import Pixels
-from phiray.evals.settings import EvalSettings
+from phiray.evals.settings import TEXT_SETS, EvalSettings
 from phiray.evals.trained_data import check_trained_data
 from phiray.evals.unigram import count_tokens, unigram_nats
 from phiray.models.interface import TokenModel
@@ -49,7 +49,6 @@ from phiray.stages.restore import LoadedModel, load_model
 from phiray.types import Progress
 from phiray.world.clip_record import find_record
 
-TEXT_SETS: tuple[str, ...] = ("gutenberg", "redpajama")
 _UNTRAINED_SEED_OFFSET = 1_000_003
 """Keeps the fresh projector from being the one that training started with."""
 
@@ -161,7 +160,8 @@ def _run_lm(loaded: LoadedModel, settings: EvalSettings, progress: Progress | No
     samples: list[Sample] = []
     data: dict[str, object] = {}
     num_documents: dict[str, int] = {}
-    for source in TEXT_SETS:
+    present = [source for source in TEXT_SETS if _is_there(config.data, source)]
+    for source in present or [config.data.source]:
         text_config = config.data.model_copy(update={"source": source})
         documents = _read_documents(text_config, loaded, settings, progress)
         num_documents[source] = len(documents)
@@ -193,6 +193,11 @@ def _run_lm(loaded: LoadedModel, settings: EvalSettings, progress: Progress | No
             "examples_sha256": hash_texts([f"{d.key}:{d.text_sha256}" for d in documents]),
         }
     return _Outcome(samples, data, lm_notes(settings, num_documents), {})
+
+
+def _is_there(config: TextDataConfig, source: str) -> bool:
+    """Say whether a text set lies below the root: who has one of them is scored on that one."""
+    return (Path(config.root) / source).is_dir()
 
 
 def _read_documents(

@@ -12,6 +12,9 @@ from phiray.config.messages import explain_errors
 from phiray.config.yaml_text import parse_yaml
 from phiray.errors import ConfigError, ExitCode
 
+TEXT_SETS: tuple[str, ...] = ("gutenberg", "redpajama")
+"""What a language model is scored on: all that are there."""
+
 
 class EvalSettings(Config):
     """How one evaluation is done; where two results differ in it, their comparison says so."""

@@ -23,6 +23,7 @@ SILENT_SECONDS = 2.0
 SECONDS_BETWEEN_LINES = 10.0
 """A log file of a long run stays readable."""
 _STARTING = "starting"
+_LOSS = "train/loss_nats_per_token"
 _SMOOTHING = 0.9
 """Share of the past in the mean time of a step."""
 
@@ -177,7 +178,7 @@ def _detail(record: Record, speed: _Speed, steps_left: int) -> str:
     seconds = _number(record, "step_seconds")
     waited = _number(record, "data_wait_seconds") / seconds if seconds > 0 else 0.0
     parts = [
-        f"loss {_number(record, 'train/loss_nats_per_token'):.3f}",
+        f"loss {_number(record, _LOSS):.3f}" if _LOSS in record else "no row could be read",
         f"{_number(record, 'tokens_per_second'):,.0f} tokens/s",
         f"{_number(record, 'samples_per_second'):,.0f} rows/s",
         f"{min(waited, 1.0):.0%} waiting for data",

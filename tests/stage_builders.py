@@ -204,7 +204,12 @@ def train(config: AnyStageConfig, *, device: torch.device = CPU) -> Trained:
         max_bad_fraction=config.data.max_bad_fraction,
     )
     validate = build_validation(
-        parts, config.training, most_workers=1, device=CPU, collective=collective
+        parts,
+        config.training,
+        most_workers=1,
+        max_bad_fraction=config.data.max_bad_fraction,
+        device=CPU,
+        collective=collective,
     )
     result = run_loop(
         state, steps, settings=settings, files=files, collective=collective, validate=validate

@@ -10,6 +10,7 @@ from phiray.batch import Batch
 from phiray.data.collate import collate
 from phiray.data.pixels import decode_table
 from phiray.data.rows import RowSource
+from phiray.types import BadRow
 
 
 def read_batch(
@@ -18,8 +19,8 @@ def read_batch(
     *,
     pad_id: int,
     image_size: int | None,
-) -> Batch:
-    """Read rows by position; one that cannot be used has weight 0.
+) -> tuple[Batch, list[BadRow]]:
+    """Read rows by position; one that cannot be used has weight 0, and is listed.
 
     Args:
         source: the data set.
@@ -30,4 +31,4 @@ def read_batch(
     table = source.read(row_ids)
     if image_size is not None:
         table = decode_table(table, image_size=image_size)
-    return collate(table, pad_id=pad_id, image_size=image_size)[0]
+    return collate(table, pad_id=pad_id, image_size=image_size)

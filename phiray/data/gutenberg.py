@@ -36,8 +36,8 @@ _CREDIT = re.compile(
     re.I | re.S,
 )
 _LICENCE = re.compile(r"Gutenberg(?:-tm)?\s+(?:Licen[sc]e|Literary\s+Archive\s+Foundation)", re.I)
-_HEADER_NUMBER = re.compile(r"\[\s*E-?(?:book|text)\s*#\s*(\d+)\s*\]", re.I)
-_NAME_NUMBER = re.compile(r"(?:^|[^0-9a-z])pg(\d+)|^(\d+)(?:-\d+)?$", re.I)
+_HEADER_NUMBER = re.compile(r"\[\s*E-?(?:book|text)\s*#\s*(\d{1,12})\s*\]", re.I)
+_NAME_NUMBER = re.compile(r"(?:^|[^0-9a-z])pg(\d{1,12})|^(\d{1,12})(?:-\d+)?$", re.I)
 _HEADER_SIZE = 10_000
 """Characters searched for the book's number; the longest real header has 2,300."""
 _ENCODINGS = ("utf-8-sig", "cp1252")

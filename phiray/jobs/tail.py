@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,15 @@ class _Tail:
 
     # Any: JSON of two files; each caller knows the keys of its own.
     def new_records(self) -> list[dict[str, Any]]:
-        """Return the complete lines that came since the last call."""
-        return [json.loads(line) for line in self._new_lines()]
+        """Return the complete lines that came since the last call.
+
+        A full disk may have torn one, and the next may have been written behind it.
+        """
+        records = []
+        for line in self._new_lines():
+            with suppress(ValueError):
+                records.append(json.loads(line))
+        return records
 
     def _new_lines(self) -> list[bytes]:
         try:

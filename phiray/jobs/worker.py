@@ -24,7 +24,7 @@ from phiray.config.stages import STAGE_ADAPTER, AnyStageConfig
 from phiray.config.training import ClusterConfig
 from phiray.data.order import OrderSettings, micro_batches, rank_positions
 from phiray.data.pipeline import resolve_decode, stream_steps
-from phiray.errors import ClusterError, ExitCode, PhirayError, payload_from_error
+from phiray.errors import ClusterError, ExitCode, PhirayError, exit_code_of, payload_from_error
 from phiray.jobs.faults import read_fault, write_fault
 from phiray.jobs.payload import TrainedRun, WorkerPayload
 from phiray.jobs.stop import until_stopped
@@ -80,6 +80,7 @@ def train_worker(payload: WorkerPayload) -> dict[str, object]:
         raise
     except _MAY_PASS as error:
         _log_stop(payload, error)
+        _keep_full_disk(payload, error)
         raise
     except Exception:
         write_fault(payload, {"fault": traceback.format_exc()})
@@ -95,6 +96,20 @@ def _short_memory(payload: WorkerPayload, error: Exception) -> ClusterError:
         f"{min(2 * accumulation, training.global_batch_size)} (now {accumulation}).",
         exit_code=ExitCode.RESUMABLE,
     )
+
+
+def _keep_full_disk(payload: WorkerPayload, error: Exception) -> None:
+    """Keep what no new start mends: a full disk or a forbidden folder, wherever it was met."""
+    code = exit_code_of(error) if isinstance(error, OSError) else None
+    if code is None:
+        return
+    told = PhirayError(
+        f"A worker could not write or read {getattr(error, 'filename', None) or 'a file'}: "
+        f"{_summary(error)}. What was committed is safe. Mend it, and start again with --resume.",
+        exit_code=code,
+    )
+    with suppress(PhirayError, OSError):  # the disk that is full may be this one
+        write_fault(payload, {"error": payload_from_error(told)})
 
 
 def _log_stop(payload: WorkerPayload, error: Exception) -> None:
@@ -145,6 +160,7 @@ def _train(payload: WorkerPayload) -> TrainedRun:
             parts,
             config.training,
             most_workers=config.cluster.most_workers,
+            max_bad_fraction=config.data.max_bad_fraction,
             device=device,
             collective=collective,
         ),

@@ -35,7 +35,9 @@ def prepare(config: AlignConfig, *, progress: Progress | None = None) -> Prepare
     )
     ClipTower(config.vision)
     rows = _rows(config, progress=progress)
-    return prepare_image_rows(rows, config.data, progress=progress)
+    return prepare_image_rows(
+        rows, config.data, validation=_validation_rows(config), progress=progress
+    )
 
 
 def build(config: AlignConfig) -> StageParts:

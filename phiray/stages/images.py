@@ -10,15 +10,35 @@ from phiray.data.picture_sample import check_pictures
 from phiray.stages.parts import PreparedData
 from phiray.types import Progress
 
+ImageRows = CaptionRows | ConversationRows
+
 
 def prepare_image_rows(
-    rows: CaptionRows | ConversationRows, config: ImageDataConfig, *, progress: Progress | None
+    rows: ImageRows,
+    config: ImageDataConfig,
+    *,
+    validation: ImageRows | None,
+    progress: Progress | None,
 ) -> PreparedData:
     """Refuse rows of which too many could not be used, and say what the rows are.
+
+    Args:
+        rows: those that are trained on.
+        config: of the data.
+        validation: those that the run measures itself on; none if it does not.
+        progress: told of what takes long.
 
     Raises:
         DataError: if too many pictures are bad or too many rows too long.
     """
+    for part in (rows, validation):
+        if part is not None:
+            _check_sample(part, config, progress=progress)
+    parts = [part.fingerprint for part in (rows, validation) if part is not None]
+    return PreparedData("+".join(parts), rows.counts, tuple(rows.excluded))
+
+
+def _check_sample(rows: ImageRows, config: ImageDataConfig, *, progress: Progress | None) -> None:
     paths = list(dict.fromkeys(example.path for example in rows.examples))
     check_pictures(paths, max_bad_fraction=config.max_bad_fraction)
     check_lengths(
@@ -28,4 +48,3 @@ def prepare_image_rows(
         max_bad_fraction=config.max_bad_fraction,
         progress=progress,
     )
-    return PreparedData(rows.fingerprint, rows.counts, tuple(rows.excluded))

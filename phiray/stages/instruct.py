@@ -46,7 +46,12 @@ def prepare(config: InstructConfig, *, progress: Progress | None = None) -> Prep
         setting=setting,
     )
     rows = _rows(config, outline.description.vision, progress=progress)
-    return prepare_image_rows(rows, config.data, progress=progress)
+    return prepare_image_rows(
+        rows,
+        config.data,
+        validation=_validation_rows(config, outline.description.vision),
+        progress=progress,
+    )
 
 
 def build(config: InstructConfig) -> StageParts:

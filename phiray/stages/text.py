@@ -27,12 +27,14 @@ def prepare_text_stage(
     """Check the vocabulary, then tokenise and pack; a second call finds it done."""
     check_vocabulary(read_tokenizer(config.data.root, config.data.tokenizer), config.model)
     prepared = prepare_text(config.data, progress=progress)
+    fingerprints = [prepared.manifest.fingerprint]
     if config.data.split.validation_fraction > 0:
-        prepare_text(config.data, part="validation", progress=progress)
+        validation = prepare_text(config.data, part="validation", progress=progress)
+        fingerprints.append(validation.manifest.fingerprint)
     excluded = tuple(
         Excluded(bad.reason, f"{bad.where}: {bad.detail}") for bad in prepared.bad_documents()
     )
-    return PreparedData(prepared.manifest.fingerprint, dict(prepared.manifest.counts), excluded)
+    return PreparedData("+".join(fingerprints), dict(prepared.manifest.counts), excluded)
 
 
 def build_text_stage(

@@ -8,6 +8,7 @@ Limits: one writer. A resumed run cuts the file back to its first step, so each 
 """
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from phiray.training.step import StepResult
 METRICS_NAME = "metrics.jsonl"
 EVENTS_NAME = "events.jsonl"
 TENSORBOARD_NAME = "tensorboard"
+LOSS_METRIC = "train/loss_nats_per_token"
 
 Record = Mapping[str, float | list[int]]
 """One step's metrics; `step` is the number of optimizer steps done, from 1."""
@@ -38,8 +40,8 @@ def measure_step(result: StepResult, *, seconds: float, waited_seconds: float) -
         seconds: of the whole step, waiting for data included; rates are over these.
         waited_seconds: of them, waiting for data.
     """
-    return {
-        "train/loss_nats_per_token": result.loss_nats_per_token,
+    measured = {
+        LOSS_METRIC: result.loss_nats_per_token,
         "grad_norm": result.grad_norm,
         "label_tokens": result.num_label_tokens,
         "rows": result.num_rows,
@@ -52,6 +54,8 @@ def measure_step(result: StepResult, *, seconds: float, waited_seconds: float) -
         "balance": result.balance,
         "router_z": result.z,
     }
+    # a step of which no row could be read has neither loss nor gradient, and JSON has no NaN
+    return {name: value for name, value in measured.items() if not math.isnan(value)}
 
 
 class MetricsLog:

@@ -42,7 +42,7 @@ class StepResult:
     """What a step found, the same on all workers."""
 
     loss_nats_per_token: float
-    """Cross entropy per label token, before the update."""
+    """Cross entropy per label token, before the update; NaN where no row could be read."""
     grad_norm: float
     """Before clipping."""
     num_label_tokens: int
@@ -78,12 +78,15 @@ def train_step(
         collective: the workers.
 
     Raises:
-        DataError: if no worker has a label token.
+        DataError: if no worker has a label token, though rows could be read. Where none could, the
+            step makes no update: its rows are counted as bad, and positions stay as they are.
         PhirayError: if loss or gradient is not finite; nothing was updated.
     """
     labels = float(sum(count_labels(batch) for batch in micro_batches))
     num_label_tokens = sum_numbers(collective, [labels], device=settings.device)[0]
     if num_label_tokens == 0:
+        if _is_unreadable(micro_batches, settings=settings, collective=collective):
+            return _skipped(unwrap_objective(module).gold_probability(step))
         raise DataError(
             f"no label tokens in step {step + 1}: every row of its {len(micro_batches)} "
             "micro-batches on every worker is without a label. Expected at least one token to "
@@ -110,6 +113,27 @@ def train_step(
         z=totals.z_sum / max(1.0, totals.num_real_rows),
         gold_probability=unwrap_objective(module).gold_probability(step),
         num_replaced_tokens=int(totals.num_replaced_tokens),
+    )
+
+
+def _is_unreadable(
+    micro_batches: list[Batch], *, settings: StepSettings, collective: Collective
+) -> bool:
+    """Say whether no row of the step could be read on any worker; all of them learn of it."""
+    own = float(sum(int((batch["loss_weights"] > 0).sum()) for batch in micro_batches))
+    return sum_numbers(collective, [own], device=settings.device)[0] == 0
+
+
+def _skipped(gold_probability: float) -> StepResult:
+    return StepResult(
+        loss_nats_per_token=math.nan,
+        grad_norm=math.nan,
+        num_label_tokens=0,
+        num_rows=0,
+        balance=0.0,
+        z=0.0,
+        gold_probability=gold_probability,
+        num_replaced_tokens=0,
     )
 
 

@@ -6,12 +6,13 @@ Source: the same sums over the same counts as the training loss, teacher-forced 
 Limits: the rows are held in memory, so there are a few hundred of them; no balance terms.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 
 from phiray.batch import Batch, move_batch
-from phiray.errors import DataError
+from phiray.errors import DataError, ExitCode, PhirayError
 from phiray.losses import next_token_losses
 from phiray.models.interface import TokenModel
 from phiray.training.collective import Collective, sum_numbers
@@ -36,6 +37,7 @@ class Validation:
 
         Raises:
             DataError: if no row has a label.
+            PhirayError: if the mean is not finite.
         """
         nats = num_labels = 0.0
         for batch in self.batches:
@@ -54,5 +56,12 @@ class Validation:
             raise DataError(
                 "No row of the validation part has a label. Expected at least one token to be "
                 "measured. Raise data.split.validation_fraction."
+            )
+        if not math.isfinite(totals[0]):
+            raise PhirayError(
+                f"The validation loss is {totals[0] / totals[1]}, after an update whose own loss "
+                "was finite. Expected a finite number. Lower training.learning_rate; the newest "
+                "checkpoint is intact.",
+                exit_code=ExitCode.BAD_DATA,
             )
         return totals[0] / totals[1]

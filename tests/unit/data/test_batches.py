@@ -16,7 +16,8 @@ PAD = 99
 def test_read_batch_gives_what_the_steps_of_a_run_give(tmp_path: Path) -> None:
     rows = CaptionRows(write_image_world(tmp_path), num_patches=NUM_PATCHES, seed=0)
     ids = np.array([4, 0, 7])
-    batch = read_batch(rows, ids, pad_id=PAD, image_size=IMAGE_SIZE)
+    batch, bad_rows = read_batch(rows, ids, pad_id=PAD, image_size=IMAGE_SIZE)
+    assert bad_rows == []
     (step,) = read_steps(rows, ids.reshape(1, 1, 3), pad_id=PAD, image_size=IMAGE_SIZE)
     assert batch.keys() == step.micro_batches[0].keys()
     for key, value in batch.items():
@@ -28,6 +29,15 @@ def test_read_batch_of_text_has_no_pictures(tmp_path: Path) -> None:
     file = tmp_path / "tokens.bin"
     np.arange(16, dtype="<u2").tofile(file)
     rows = TextRows(str(file), Packing(16, 8), "uint16", "x")
-    batch = read_batch(rows, np.array([1]), pad_id=PAD, image_size=None)
+    batch, _ = read_batch(rows, np.array([1]), pad_id=PAD, image_size=None)
     assert batch["input_ids"].tolist() == [list(range(8, 16))]
     assert "pixel_values" not in batch
+
+
+def test_rows_that_cannot_be_read_have_no_weight_and_are_listed(tmp_path: Path) -> None:
+    rows = CaptionRows(write_image_world(tmp_path), num_patches=NUM_PATCHES, seed=0)
+    for picture in tmp_path.rglob("*.jpg"):
+        picture.write_bytes(b"no picture")
+    batch, bad_rows = read_batch(rows, np.array([4, 0]), pad_id=PAD, image_size=IMAGE_SIZE)
+    assert [row.row_id for row in bad_rows] == [4, 0]
+    assert batch["loss_weights"].tolist() == [0.0, 0.0]

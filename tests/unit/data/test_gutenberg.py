@@ -94,6 +94,7 @@ def test_title_that_opens_a_book_is_no_footer() -> None:
     [
         (HEADER, "pg999", 84),
         ("[Etext #4657]\n", "x", 4657),
+        (f"[eBook #1{'0' * 5000}]\n", "x", None),
         ("", "pg16595-8", 16595),
         ("", "12200-0", 12200),
         ("", "headerless_pg98", 98),

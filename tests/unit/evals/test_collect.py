@@ -55,7 +55,7 @@ def test_collect_run_refuses_broken_settings(tmp_path: Path) -> None:
 def test_collect_run_refuses_metrics_without_numbers(tmp_path: Path) -> None:
     folder = write_lm_runs(tmp_path)[0]
     (folder / "metrics.jsonl").write_text('{"step": 1}\n')
-    with pytest.raises(DataError, match="train/loss_nats_per_token=None"):
+    with pytest.raises(DataError, match="label_tokens=None"):
         collect_run(folder)
 
 

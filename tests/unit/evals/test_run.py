@@ -69,6 +69,15 @@ def test_evaluate_lm_scores_both_sets_beside_the_unigram(world: Path, tmp_path: 
     assert bits["scratch@gutenberg"] > bits["unigram@gutenberg"]
 
 
+def test_who_has_one_text_set_is_scored_on_that_one(world: Path, tmp_path: Path) -> None:
+    part = tmp_path / "part"
+    shutil.copytree(world, part, ignore=shutil.ignore_patterns("redpajama"))
+    loaded = load_scratch(part, tmp_path / "scratch")
+    result = evaluate("lm", loaded, folder=tmp_path / "lm", settings=SETTINGS)
+    assert set(result.arms) == {"scratch@gutenberg", "unigram@gutenberg"}
+    assert any("No document of redpajama was there" in note for note in result.notes)
+
+
 def test_evaluate_caption_writes_result_samples_and_pictures(world: Path, tmp_path: Path) -> None:
     loaded = load_vlm(world, tmp_path / "align")
     folder = tmp_path / "caption"

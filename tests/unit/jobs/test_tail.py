@@ -147,3 +147,11 @@ def test_checkpoint_is_told_of_once_where_it_takes_long(
         log_event(tmp_path, "checkpoint", attempt=1, step=4)
         time.sleep(2.2)
     assert recorder.notes == [f"{tmp_path.name}: writing the checkpoint of step 4"]
+
+
+def test_a_line_that_a_full_disk_tore_is_passed_over(tmp_path: Path) -> None:
+    recorder = Recorder()
+    with shown_steps(tmp_path, display=recorder, max_steps=9):
+        torn = line(2)[:5]
+        (tmp_path / METRICS_NAME).write_text(line(1) + torn + line(3) + line(4))
+    assert recorder.numbers == [1, 4]

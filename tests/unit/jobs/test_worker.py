@@ -1,6 +1,8 @@
+import errno
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 import ray.train
@@ -12,6 +14,7 @@ from phiray.config.stages import AnyStageConfig
 from phiray.config.training import ClusterConfig
 from phiray.errors import DataError, ExitCode, error_from_payload
 from phiray.jobs import worker
+from phiray.jobs.faults import read_fault
 from phiray.jobs.payload import WorkerPayload
 from phiray.jobs.run_folder import run_folder
 from phiray.jobs.worker import num_readers, num_threads, train_worker
@@ -216,6 +219,26 @@ def test_what_may_pass_is_no_fault_and_is_told_unless_a_peer_was_lost(
     lines = file.read_text().splitlines() if file.exists() else []
     told = [json.loads(line)["error"] for line in lines]
     assert told == (["RuntimeError: 3 is not 4"] if is_told else [])
+
+
+def test_full_disk_is_kept_for_the_driver_with_its_exit_code(
+    world: Path, tmp_path: Path, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = scratch_config(world, tmp_path)
+    run_folder(config).mkdir(parents=True)
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/tmp/x")
+
+    monkeypatch.setattr(worker, "stream_steps", fail)
+    told = payload(config)
+    with pytest.raises(OSError, match="No space left"):
+        train_worker(told)
+    outcome = read_fault(told)
+    assert outcome is not None
+    error = cast(dict[str, object], outcome["error"])
+    assert error["exit_code"] == ExitCode.IO
+    assert "/tmp/x" in str(error["message"])
 
 
 def test_short_memory_of_a_gpu_is_met_once_and_says_what_to_set(

@@ -22,7 +22,7 @@ def test_whole_rows_are_told_by_what_they_are(
 ) -> None:
     config = config_of(tmp_path)
     rows = kind(config, num_patches=NUM_PATCHES, seed=0)
-    prepared = prepare_image_rows(rows, config, progress=None)
+    prepared = prepare_image_rows(rows, config, validation=None, progress=None)
     assert prepared.fingerprint == rows.fingerprint
     assert prepared.counts["rows"] == rows.num_rows > 0
 
@@ -36,7 +36,7 @@ def test_broken_pictures_are_refused(
         picture.write_bytes(b"no picture")
     rows = kind(config, num_patches=NUM_PATCHES, seed=0)
     with pytest.raises(DataError, match="pictures that were looked at cannot be used"):
-        prepare_image_rows(rows, config, progress=None)
+        prepare_image_rows(rows, config, validation=None, progress=None)
 
 
 @pytest.mark.parametrize("kind", ROWS)
@@ -46,4 +46,16 @@ def test_rows_that_do_not_fit_are_refused(
     config = config_of(tmp_path, max_length=8)
     rows = kind(config, num_patches=NUM_PATCHES, seed=0)
     with pytest.raises(DataError, match=r"data\.max_length is .* take more tokens"):
-        prepare_image_rows(rows, config, progress=None)
+        prepare_image_rows(rows, config, validation=None, progress=None)
+
+
+def test_validation_rows_are_looked_at_and_told_apart_as_well(tmp_path: Path) -> None:
+    config = config_of(tmp_path / "a")
+    rows = CaptionRows(config, num_patches=NUM_PATCHES, seed=0)
+    other = CaptionRows(config_of(tmp_path / "b"), num_patches=NUM_PATCHES, seed=0)
+    prepared = prepare_image_rows(rows, config, validation=other, progress=None)
+    assert prepared.fingerprint == f"{rows.fingerprint}+{other.fingerprint}"
+    for picture in (tmp_path / "b").rglob("*.jpg"):
+        picture.write_bytes(b"no picture")
+    with pytest.raises(DataError, match="pictures that were looked at cannot be used"):
+        prepare_image_rows(rows, config, validation=other, progress=None)

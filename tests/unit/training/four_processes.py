@@ -23,6 +23,7 @@ from phiray.training.metrics_log import MetricsLog, read_metrics
 from phiray.training.objective import Objective
 from phiray.training.state import TrainState, build_state
 from phiray.training.step import StepSettings, train_step
+from phiray.types import IGNORE_INDEX
 from tests.unit.training.training_builders import (
     CPU,
     EXACT,
@@ -221,7 +222,9 @@ def _poison(collective: Collective) -> Report:
 
 
 def _step_without_labels(collective: Collective) -> None:
-    _step(fresh_state(collective), build_batch([-1, -1]), collective=collective)
+    batch = build_batch([1, 2])
+    batch["labels"].fill_(IGNORE_INDEX)
+    _step(fresh_state(collective), batch, collective=collective)
 
 
 def _step(state: TrainState, batch: object, *, collective: Collective) -> None:

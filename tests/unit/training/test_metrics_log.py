@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from phiray.errors import CheckpointError
 from phiray.training.metrics_log import (
+    LOSS_METRIC,
     MetricsLog,
     log_event,
     measure_step,
@@ -73,3 +75,11 @@ def test_measure_step_counts_label_tokens_and_rows_over_the_whole_time() -> None
     assert metrics["tokens_per_second"] == 150
     assert metrics["samples_per_second"] == 3
     assert metrics["train/loss_nats_per_token"] == 2.5
+
+
+def test_step_of_which_no_row_could_be_read_has_neither_loss_nor_gradient() -> None:
+    nan = float("nan")
+    skipped = replace(RESULT, loss_nats_per_token=nan, grad_norm=nan, num_label_tokens=0)
+    measured = measure_step(skipped, seconds=1.0, waited_seconds=0.0)
+    whole = measure_step(RESULT, seconds=1.0, waited_seconds=0.0)
+    assert whole.keys() - measured.keys() == {LOSS_METRIC, "grad_norm"}

@@ -13,7 +13,7 @@ from phiray.training.collective import Collective
 from phiray.training.objective import count_labels
 from phiray.training.state import build_state
 from phiray.training.step import StepSettings, seed_step, train_step
-from phiray.types import FILLER_ROW
+from phiray.types import FILLER_ROW, IGNORE_INDEX
 from tests.unit.training.four_processes import (
     POISONED_RANK,
     Report,
@@ -23,6 +23,7 @@ from tests.unit.training.four_processes import (
     weigh,
 )
 from tests.unit.training.training_builders import (
+    BAD_ROW,
     CPU,
     build_batch,
     build_objective,
@@ -109,8 +110,26 @@ def test_a_gradient_that_is_not_finite_names_the_rows() -> None:
 
 
 def test_a_step_without_labels_is_refused() -> None:
+    batch = build_batch([1, 2])
+    batch["labels"].fill_(IGNORE_INDEX)
     with pytest.raises(DataError, match="no label tokens in step 2"):
-        step_once(build_batch([FILLER_ROW]))
+        step_once(batch)
+
+
+def test_a_step_of_which_no_row_could_be_read_makes_no_update() -> None:
+    state = fresh_state(Collective())
+    before = weigh(state)
+    result = train_step(
+        state.module,
+        state.optimizer,
+        micro_batches=[build_batch([BAD_ROW]), build_batch([FILLER_ROW])],
+        step=1,
+        settings=step_settings(),
+        collective=Collective(),
+    )
+    assert weigh(state) == before
+    assert (result.num_rows, result.num_label_tokens) == (0, 0)
+    assert math.isnan(result.loss_nats_per_token)
 
 
 def test_gradients_are_clipped_to_the_norm_that_is_set() -> None:

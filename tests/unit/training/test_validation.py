@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from phiray.errors import DataError
+from phiray.errors import DataError, ExitCode, PhirayError
 from phiray.training.collective import Collective
 from phiray.training.step import StepSettings
 from phiray.training.validation import Validation
@@ -35,3 +35,13 @@ def test_measure_depends_on_neither_batches_nor_rows_that_hold_nothing() -> None
 def test_no_label_at_all_is_an_error() -> None:
     with pytest.raises(DataError, match="No row of the validation part has a label"):
         measure([FILLER_ROW])
+
+
+def test_loss_that_is_no_number_names_a_mend() -> None:
+    model = build_phi()
+    with torch.no_grad():
+        model.lm_head.weight.fill_(float("inf"))
+    validation = Validation([build_batch([1, 2])], settings=FP32, collective=Collective())
+    with pytest.raises(PhirayError, match=r"Lower training\.learning_rate") as caught:
+        validation.measure(model)
+    assert caught.value.exit_code == ExitCode.BAD_DATA

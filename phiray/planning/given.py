@@ -65,6 +65,18 @@ def find_given_model(config: AnyStageConfig, *, stand_in: str) -> GivenModel:
             return GivenModel(config.model)
 
 
+def describe_model(description: ModelDescription) -> GivenModel:
+    """Return the sizes that a checkpoint's description names."""
+    if description.vision is None or description.projector is None:
+        return GivenModel(description.language_model)
+    return _add_tower(
+        description.language_model,
+        description.vision,
+        description.projector,
+        model_cfg=description.vision_model,
+    )
+
+
 def _language_model(path: Path, stand_in: str) -> tuple[PhiConfig, list[str]]:
     if is_phi_folder(path):
         return read_phi_sizes(path), []
@@ -96,12 +108,7 @@ def _aligned_model(path: Path, stand_in: str) -> GivenModel:
             f"checkpoint is {path}, which holds a language model without eyes. It must be a run or "
             "checkpoint of `align`. Train that first."
         )
-    return _add_tower(
-        description.language_model,
-        description.vision,
-        description.projector,
-        model_cfg=description.vision_model,
-    )
+    return describe_model(description)
 
 
 def _read_description(path: Path) -> ModelDescription | None:

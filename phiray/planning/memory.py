@@ -4,8 +4,9 @@ A step is largest at one of a few moments; the parts are those of the largest on
 
 Source: the code of `phiray/models` and `phiray/losses.py`; checked by `bench/memory.py`. The form
 is that of Korthikanti et al. (arXiv 2205.05198).
-Limits: what torch has allocated. Around it a CUDA context takes 0.5 to 1 GiB, a process on the CPU
-its libraries. FSDP2 and LoRA are estimates of what phiray does not train with yet.
+Limits: on a GPU what torch has allocated; a CUDA context of 0.5 to 1 GiB comes on top. On a CPU
+what a process grows by, its libraries apart. FSDP2 and LoRA are estimates of what phiray does not
+train with yet.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -26,6 +27,13 @@ _MOMENTS_BYTES = 2 * FP32
 """AdamW's two moments of a weight."""
 _CUDA_WORKSPACE = 32 * 2**20
 """What cuBLAS asks torch for on Hopper GPUs (8 MiB on others)."""
+_HEAP_SLACK = 1.4
+"""On a CPU, what glibc's heap holds beyond what is in use, as a multiple of activations and logits:
+freed blocks in between, which it gives back only from its end. Eleven kinds of step had 0.8 to 1.9
+(`bench/results/memory.json`); with MALLOC_MMAP_THRESHOLD_=1048576 next to nothing is left of it,
+and a step takes a tenth to a fifth longer."""
+_HEAP_LARGEST = 2**25
+"""glibc never keeps larger blocks in its heap (DEFAULT_MMAP_THRESHOLD_MAX on 64 bits)."""
 _GATHERED_BLOCKS = 2
 """FSDP2 gathers a block while the one before it computes."""
 
@@ -80,6 +88,8 @@ class Memory:
     """Keys and values of a rollout."""
     workspace: int
     """Gradients on their way through a block, and what libraries ask for."""
+    heap: int = 0
+    """On a CPU, what the C library keeps of freed blocks."""
 
     @property
     def total(self) -> int:
@@ -94,7 +104,17 @@ def estimate_memory(given: GivenModel, setup: Setup) -> Memory:
         given: sizes of the model.
         setup: how the worker computes.
     """
-    return max(_moments(given, setup), key=lambda memory: memory.total)
+    moments = _moments(given, setup)
+    if not setup.on_gpu:
+        moments = [_with_heap(memory, given.language_model, setup) for memory in moments]
+    return max(moments, key=lambda memory: memory.total)
+
+
+def _with_heap(memory: Memory, config: PhiConfig, setup: Setup) -> Memory:
+    held = memory.logits  # in pieces that are always small enough
+    if setup.tokens * config.intermediate_size * FP32 < _HEAP_LARGEST:
+        held += memory.activations
+    return replace(memory, heap=round(_HEAP_SLACK * held))
 
 
 def _moments(given: GivenModel, setup: Setup) -> list[Memory]:

@@ -16,6 +16,7 @@ _MEMORY_NAMES = {
     "logits": "logits",
     "cache": "cache",
     "workspace": "workspace",
+    "heap": "slack of the heap",
 }
 _STRATEGY_NAMES = {"ddp": "DDP", "fsdp2": "FSDP2 (not yet)", "lora": "LoRA (not yet)"}
 _SCALES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))

@@ -1,4 +1,6 @@
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -7,15 +9,18 @@ from phiray.planning.given import GivenModel
 from phiray.planning.memory import Setup, estimate_memory
 from phiray.planning.parameters import count_language_model
 
+ROOT = Path(__file__).resolve().parents[3]
 PHI_2 = GivenModel(PhiConfig())
 TOTAL = count_language_model(PHI_2.language_model).total
-SETUP = Setup(trains_language_model=True, rows=1, row_tokens=2048, labels=2047, is_bf16=True)
+SETUP = Setup(
+    trains_language_model=True, rows=1, row_tokens=2048, labels=2047, is_bf16=True, on_gpu=True
+)
 
 
 def test_parts_add_up_to_the_total() -> None:
     memory = estimate_memory(PHI_2, SETUP)
     parts = (memory.weights, memory.copies, memory.gradients, memory.optimizer)
-    rest = (memory.activations, memory.logits, memory.cache, memory.workspace)
+    rest = (memory.activations, memory.logits, memory.cache, memory.workspace, memory.heap)
     assert memory.total == sum(parts) + sum(rest)
 
 
@@ -80,3 +85,18 @@ def test_rollout_that_goes_token_by_token_holds_a_cache() -> None:
 def test_gpu_holds_the_workspace_of_its_library() -> None:
     cpu, gpu = (estimate_memory(PHI_2, replace(SETUP, on_gpu=on)) for on in (False, True))
     assert gpu.workspace - cpu.workspace == 32 * 2**20
+
+
+def test_heap_of_a_cpu_keeps_what_is_freed_but_no_large_blocks() -> None:
+    small = replace(SETUP, on_gpu=False, is_bf16=False, row_tokens=256, labels=255)
+    memory = estimate_memory(PHI_2, small)
+    assert memory.heap == pytest.approx(1.4 * (memory.activations + memory.logits), rel=1e-6)
+    large = estimate_memory(PHI_2, replace(small, row_tokens=2048, labels=2047))
+    assert large.heap == pytest.approx(1.4 * large.logits, rel=1e-6)
+    assert estimate_memory(PHI_2, SETUP).heap == 0
+
+
+def test_every_committed_measurement_is_within_fifteen_percent() -> None:
+    record = json.loads((ROOT / "bench/results/memory.json").read_text())
+    assert len(record["cases"]) == 11
+    assert record["largest_difference"] <= 0.15

@@ -26,8 +26,11 @@ from phiray.data.order import OrderSettings, micro_batches, rank_positions
 from phiray.data.pipeline import resolve_decode, stream_steps
 from phiray.errors import ClusterError, ExitCode, PhirayError, exit_code_of, payload_from_error
 from phiray.jobs.faults import read_fault, write_fault
+from phiray.jobs.gauges import StepGauges
 from phiray.jobs.payload import TrainedRun, WorkerPayload
 from phiray.jobs.stop import until_stopped
+from phiray.planning.given import describe_model
+from phiray.planning.workload import count_flops, estimate_rows
 from phiray.runtime import num_cores, quiet_ray
 from phiray.stages.parts import CARRIED_MANIFEST_FILE, StageParts, checkpoint_texts
 from phiray.stages.registry import stage_module
@@ -165,8 +168,15 @@ def _train(payload: WorkerPayload) -> TrainedRun:
             collective=collective,
         ),
         on_checkpoint=_report,
+        on_step=StepGauges(config.run.name, flops_per_row=_flops_per_row(config, parts)),
     )
     return TrainedRun(steps=result.step, loop_seconds=time.monotonic() - start)
+
+
+def _flops_per_row(config: AnyStageConfig, parts: StageParts) -> float:
+    """Return the model FLOPs of a row, by the closed form that `phiray plan` shows."""
+    given = describe_model(parts.description)
+    return count_flops(config, given, estimate_rows(config, given, longest=None)).total
 
 
 def _config(payload: WorkerPayload) -> AnyStageConfig:

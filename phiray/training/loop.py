@@ -44,6 +44,9 @@ Validate = Callable[[TokenModel], float]
 OnCheckpoint = Callable[[int, Path, Metrics], None]
 """Told of each committed checkpoint, on every worker: step, folder, the last step's metrics."""
 
+OnStep = Callable[[Metrics], None]
+"""Told of each step's metrics, on the first worker."""
+
 
 @dataclass(frozen=True)
 class LoopSettings:
@@ -82,6 +85,7 @@ def run_loop(
     collective: Collective,
     validate: Validate | None = None,
     on_checkpoint: OnCheckpoint | None = None,
+    on_step: OnStep | None = None,
 ) -> LoopResult:
     """Train from `state.step` to `training.max_steps`.
 
@@ -93,6 +97,7 @@ def run_loop(
         collective: the workers.
         validate: asked before each checkpoint; its figure stands in that step's metrics.
         on_checkpoint: told of each committed checkpoint.
+        on_step: told of each step.
 
     Raises:
         DataError: if too many rows are unreadable, a step has no label, or the data ends early.
@@ -106,6 +111,7 @@ def run_loop(
         collective=collective,
         validate=validate,
         on_checkpoint=on_checkpoint,
+        on_step=on_step,
     )
     try:
         return run.train(steps)
@@ -125,6 +131,7 @@ class _Run:
         collective: Collective,
         validate: Validate | None,
         on_checkpoint: OnCheckpoint | None,
+        on_step: OnStep | None,
     ) -> None:
         self._state = state
         self._settings = settings
@@ -133,6 +140,7 @@ class _Run:
         self._collective = collective
         self._validate = validate
         self._on_checkpoint = on_checkpoint
+        self._on_step = on_step
         self._step_settings = StepSettings(
             max_grad_norm=settings.training.max_grad_norm,
             precision=settings.training.precision,
@@ -263,6 +271,8 @@ class _Run:
     def _write_record(self, row_ids: list[int] | None) -> None:
         if self._log is not None:
             self._log.write(self._metrics | ({"row_ids": row_ids} if row_ids is not None else {}))
+            if self._on_step is not None:
+                self._on_step(self._metrics)
 
     def _gather_row_ids(self, step_input: StepInput) -> list[int]:
         """List the rows that were learnt from, over all workers, fillers and bad rows apart."""

@@ -6,12 +6,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from ray.util import get_node_ip_address
 
 _WORKER_PORTS = range(10002, 20000)
 """`ray start` refuses a fixed port among these."""
@@ -27,12 +28,16 @@ class Head:
 
 
 @contextmanager
-def ray_head(folder: Path, *, num_cpus: int) -> Iterator[Head]:
+def ray_head(
+    folder: Path, *, num_cpus: int, scaling: Callable[[str], str] | None = None
+) -> Iterator[Head]:
     """Start a head as a cluster's own command does, and end it with the block.
 
     Args:
         folder: for its token; short, since Ray puts sockets below its own.
         num_cpus: logical CPUs.
+        scaling: makes the YAML of an autoscaler of Ray's from the head's address; its nodes are
+            raylets of this machine.
     """
     token = folder / "token"
     token.write_text("t" * 64)
@@ -51,6 +56,11 @@ def ray_head(folder: Path, *, num_cpus: int) -> Iterator[Head]:
     # another Ray of this machine may have taken the usual ones
     command += [f"--dashboard-agent-listen-port={free_port()}"]
     command += [f"--ray-client-server-port={free_port()}"]
+    if scaling is not None:
+        file = folder / "scaling.yaml"
+        file.write_text(scaling(f"{get_node_ip_address()}:{port}"))
+        command += [f"--autoscaling-config={file}"]
+        environment |= {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

@@ -16,6 +16,13 @@ from pathlib import Path
 
 import ray
 import ray.data
+from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import (
+    get_or_create_autoscaling_coordinator,
+)
+from ray.data._internal.execution.node_trackers.actor_location import (
+    get_or_create_actor_location_tracker,
+)
+from ray.data._internal.stats import get_or_create_stats_actor
 
 from phiray.errors import ClusterError, ExitCode
 from phiray.threads import let_threads_sleep
@@ -228,29 +235,11 @@ def attach_ray() -> None:
     with kept_handler(signal.SIGTERM):
         ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
     quiet_ray()
-
-
-def check_room(cpus: float, gpus: float) -> None:
-    """Refuse what a cluster cannot hold, were it to grow as far as it may.
-
-    Ray itself waits for ever for workers that there will never be room for.
-
-    Args:
-        cpus: logical CPUs that the fewest workers reserve together.
-        gpus: GPUs of them.
-
-    Raises:
-        ClusterError: 69 with both numbers.
-    """
-    now = ray.cluster_resources()
-    declared = ray._private.state.state.get_max_resources_from_cluster_config() or {}
-    for kind, wanted in (("CPU", cpus), ("GPU", gpus)):
-        most = max(now.get(kind, 0.0), float(declared.get(kind, 0)))
-        if wanted > most:
-            raise ClusterError(
-                f"The workers need {wanted:g} {kind}s, but this cluster has {now.get(kind, 0):g} "
-                f"and may grow to {most:g}. Use fewer workers, or let the cluster grow further."
-            )
+    # Ray Data's helpers outlive a run and stay on the node where they were first asked for. Made by
+    # a worker, they would keep its node from ever being idle: no autoscaler could take it away.
+    get_or_create_autoscaling_coordinator()
+    get_or_create_stats_actor()
+    get_or_create_actor_location_tracker()
 
 
 @contextmanager

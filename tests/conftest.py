@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests, and how tests are shared among processes (`pytest -n 2`)."""
+"""Fixtures shared by all tests, and how tests are shared among processes (`pytest -n 3`)."""
 
 from pathlib import Path
 
@@ -6,14 +6,19 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 RAY_FOLDER = "tests/ray"
+OWN_RAY = ("tests/ray/test_kills.py", "tests/ray/test_search.py")
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 class FilesAndRay(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Keep each file in one process, and all that starts Ray in one: fixtures there are dear."""
+    """Keep each file in one process, and what shares a Ray in one: fixtures there are dear.
+
+    Kills and searches run commands that start a Ray of their own, and mostly wait for it.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
-        return RAY_FOLDER if nodeid.startswith(RAY_FOLDER) else nodeid.split("::")[0]
+        file = nodeid.split("::")[0]
+        return RAY_FOLDER if file.startswith(RAY_FOLDER) and file not in OWN_RAY else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> FilesAndRay:

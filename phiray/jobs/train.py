@@ -10,6 +10,7 @@ import signal
 import uuid
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -42,10 +43,10 @@ from phiray.jobs.run_folder import (
     write_manifest,
 )
 from phiray.jobs.tail import shown_steps
+from phiray.jobs.waiting import told_of_waiting
 from phiray.jobs.worker import num_readers, train_worker
 from phiray.runtime import (
     CHECKPOINT_PATIENCE_SECONDS,
-    check_room,
     ensure_token,
     expect_lost_nodes,
     kept_handler,
@@ -61,7 +62,7 @@ from phiray.training.scheduled_sampling import describe_schedule
 
 RESULT_FILE = "result.json"
 MAX_REQUESTS = 30
-"""Requests of an elastic run for workers, until it gives up waiting for the fewest of them."""
+"""Requests for workers of a run that is elastic or on a cluster, until it gives up."""
 RESIZE_SECONDS = 20.0
 """An elastic run looks for room for more workers so often. Each change costs a restart."""
 CPUS_PER_WORKER = 1
@@ -119,11 +120,15 @@ def train_stage(
         ray_session(num_cpus=cpus_reserved(config.cluster, readers=readers), attach=attach),
         shown_steps(run_dir, display=display, max_steps=config.training.max_steps),
     ):
-        if attach:
-            workers, gpus = config.cluster.workers, int(config.cluster.use_gpu)
-            check_room(workers * cpus_per_worker(readers), workers * gpus)
+        workers = config.cluster.workers
+        needed = {
+            "CPU": workers * cpus_per_worker(readers),
+            "GPU": float(workers * config.cluster.use_gpu),
+        }
+        waiting = told_of_waiting(run_dir, needed, display=display) if attach else nullcontext()
         try:
-            trained = _fit(pinned, run_dir, callbacks=callbacks)
+            with waiting:
+                trained = _fit(pinned, run_dir, callbacks=callbacks, attach=attach)
         except (KeyboardInterrupt, SystemExit):
             display.note(
                 f"{run_dir.name}: stopped. It goes on from its last checkpoint with `train "
@@ -241,7 +246,9 @@ def _num_workers(cluster: ClusterConfig) -> int | tuple[int, int]:
     return (cluster.workers, cluster.max_workers)
 
 
-def _fit(config: AnyStageConfig, run_dir: Path, *, callbacks: Sequence[UserCallback]) -> TrainedRun:
+def _fit(
+    config: AnyStageConfig, run_dir: Path, *, callbacks: Sequence[UserCallback], attach: bool
+) -> TrainedRun:
     payload: WorkerPayload = {
         "config": config.model_dump(mode="json"),
         "run_dir": str(run_dir),
@@ -274,8 +281,9 @@ def _fit(config: AnyStageConfig, run_dir: Path, *, callbacks: Sequence[UserCallb
             callbacks=list(callbacks),
             failure_config=FailureConfig(
                 max_failures=config.cluster.max_failures,
-                # each is one more request for workers, after one that was met in vain
-                controller_failure_limit=MAX_REQUESTS if is_elastic else 0,
+                # each is one more request for workers, after one that was met in vain: nodes of a
+                # cluster may go while workers start on them
+                controller_failure_limit=MAX_REQUESTS if is_elastic or attach else 0,
             ),
         ),
     )

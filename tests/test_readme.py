@@ -125,6 +125,23 @@ def test_readme_figures_of_real_data_are_those_of_the_committed_result() -> None
     assert lm["scratch@redpajama"] > lm["unigram@redpajama"]
 
 
+def test_page_on_planning_names_the_committed_difference() -> None:
+    record = json.loads((ROOT / "bench/results/memory.json").read_text())
+    text = " ".join((ROOT / "docs/plan.md").read_text().split())
+    assert f"at most {record['largest_difference']:.1%} from it".replace("%", " %") in text
+
+
+def test_page_on_searches_names_the_committed_figures() -> None:
+    searches = json.loads((ROOT / "bench/results/search.json").read_text())["searches"]
+    found = next(search for search in searches if search["name"] == "tune-projector")
+    text = " ".join((ROOT / "docs/tune.md").read_text().split())
+    low, high = found["confirmation"]["ci95"]
+    assert f"interval from {low:.2f} to +{high:.2f}" in text
+    spent = sum(trial["steps"] for trial in found["trials"])
+    share = spent / (found["max_steps"] * len(found["trials"]))
+    assert f"{share:.0%} of all steps".replace("%", " %") in text
+
+
 def test_committed_demos_meet_every_bound_and_are_equal_for_a_seed() -> None:
     assert [
         bound["what"] for demo in DEMOS for bound in demo.get("bounds", []) if not bound["met"]

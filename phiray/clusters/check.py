@@ -13,7 +13,7 @@ from phiray.clusters.findings import Finding, finding, value_of
 from phiray.clusters.kuberay import check_kuberay_rules
 from phiray.clusters.launcher import NODE_TYPES, check_launcher_rules
 from phiray.clusters.schema import check_schema, kuberay_schemas, launcher_schema
-from phiray.config.yaml_text import YamlTree, parse_documents
+from phiray.config.yaml_text import YamlTree, decode_yaml, parse_documents
 from phiray.errors import ConfigError, ExitCode
 
 _LAUNCHER_KEYS = ("cluster_name", "provider", NODE_TYPES)
@@ -32,7 +32,7 @@ def check_cluster_file(path: Path) -> list[Finding]:
             "KubeRay. Correct the path.",
             exit_code=ExitCode.MISSING_INPUT,
         )
-    text = path.read_text(encoding="utf-8")
+    text = decode_yaml(path.read_bytes(), origin=str(path))
     checked = [_check(tree) for tree in parse_documents(text, origin=str(path))]
     known = [found for found in checked if found is not None]
     if not known:

@@ -25,13 +25,11 @@ from phiray.config.presets import PRESETS, preset
 from phiray.config.search import SEARCH_CLASSES, AnySearch
 from phiray.config.search_presets import search_preset
 from phiray.config.stages import STAGE_CLASSES, STAGES, AnyStageConfig
-from phiray.config.yaml_text import dotted, parse_yaml
+from phiray.config.yaml_text import MAX_FILE_BYTES, decode_yaml, dotted, parse_yaml
 from phiray.errors import ConfigError, ExitCode, exit_code_of
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 
-MAX_FILE_BYTES = 1_000_000
-"""The full settings of a stage take about 10 kB."""
 _WORKERS = re.compile(r"[1-9]\d*(:[1-9]\d*)?")
 _SHOWN_SOURCE = 100
 """Characters of a path in the message that it is too long."""
@@ -182,7 +180,7 @@ def config_from_file(path: Path) -> AnyStageConfig:
     Raises:
         ConfigError: with file and line, if they are no settings, or were spoilt by hand.
     """
-    return config_from_yaml(_decode(path.read_bytes(), str(path)), origin=str(path))
+    return config_from_yaml(decode_yaml(path.read_bytes(), origin=str(path)), origin=str(path))
 
 
 def check_stage(stage: str) -> None:
@@ -245,22 +243,7 @@ def _read(source: str) -> str:
             "file or a preset's name. Correct it.",
             exit_code=exit_code_of(error) or ExitCode.MISSING_INPUT,
         ) from error
-    return _decode(content, source)
-
-
-def _decode(content: bytes, source: str) -> str:
-    if len(content) > MAX_FILE_BYTES:
-        raise ConfigError(
-            f"{source} is larger than {MAX_FILE_BYTES:,} bytes. Settings take about 10,000; this "
-            "is some other file."
-        )
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise ConfigError(
-            f"{source}:{line}: byte {error.start} is not UTF-8. Save the file as UTF-8 text."
-        ) from error
+    return decode_yaml(content, origin=source)
 
 
 def _stage_of(draft: _Draft, origin: str, stage: str | None) -> str:

@@ -14,6 +14,8 @@ from pydantic import JsonValue
 
 from phiray.errors import ConfigError
 
+MAX_FILE_BYTES = 1_000_000
+"""The full settings of a stage take about 10 kB."""
 MAX_DEPTH = 32
 """No settings are nested half as deep; more would exhaust Python's stack."""
 
@@ -68,6 +70,26 @@ class YamlTree:
     value: JsonValue
     lines: dict[Path, int] = field(default_factory=dict)
     """Line numbers, from 1, of keys and list items."""
+
+
+def decode_yaml(content: bytes, *, origin: str) -> str:
+    """Decode a file of settings, or of a cluster.
+
+    Raises:
+        ConfigError: if it is larger than any such file, or no UTF-8.
+    """
+    if len(content) > MAX_FILE_BYTES:
+        raise ConfigError(
+            f"{origin} is larger than {MAX_FILE_BYTES:,} bytes. Settings take about 10,000; this "
+            "is some other file."
+        )
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ConfigError(
+            f"{origin}:{line}: byte {error.start} is not UTF-8. Save the file as UTF-8 text."
+        ) from error
 
 
 def parse_yaml(text: str, *, origin: str) -> YamlTree:

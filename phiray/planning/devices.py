@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from phiray.config.base import Config
-from phiray.config.yaml_text import parse_yaml
+from phiray.config.yaml_text import decode_yaml, parse_yaml
 from phiray.errors import ConfigError, ExitCode
 
 BUILT_IN = Path(__file__).with_name("devices.yaml")
@@ -53,7 +53,7 @@ def read_devices(path: Path | None = None) -> dict[str, Device]:
             f"{path} does not exist. It must be a table of GPUs such as {BUILT_IN}. Copy that one.",
             exit_code=ExitCode.MISSING_INPUT,
         )
-    tree = parse_yaml(path.read_text(encoding="utf-8"), origin=str(path)).value
+    tree = parse_yaml(decode_yaml(path.read_bytes(), origin=str(path)), origin=str(path)).value
     try:
         table = DeviceTable.model_validate(tree)
     except ValidationError as error:

@@ -29,9 +29,8 @@ _CUDA_WORKSPACE = 32 * 2**20
 """What cuBLAS asks torch for on Hopper GPUs (8 MiB on others)."""
 _HEAP_SLACK = 1.4
 """On a CPU, what glibc's heap holds beyond what is in use, as a multiple of activations and logits:
-freed blocks in between, which it gives back only from its end. Eleven kinds of step had 0.8 to 1.9
-(`bench/results/memory.json`); with MALLOC_MMAP_THRESHOLD_=1048576 next to nothing is left of it,
-and a step takes a tenth to a fifth longer."""
+freed blocks in between, which it gives back only from its end. Fitted to eleven kinds of step
+(`bench/results/memory.json`), which had 0.8 to 1.9."""
 _HEAP_LARGEST = 2**25
 """glibc never keeps larger blocks in its heap (DEFAULT_MMAP_THRESHOLD_MAX on 64 bits)."""
 _GATHERED_BLOCKS = 2

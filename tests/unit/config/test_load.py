@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from phiray.config.load import (
-    MAX_FILE_BYTES,
     check_stage,
     config_from_file,
     config_from_yaml,
@@ -14,6 +13,7 @@ from phiray.config.load import (
 from phiray.config.presets import preset
 from phiray.config.stages import AlignConfig, ScratchConfig
 from phiray.config.training import ScheduledSamplingMethod, StandardMethod
+from phiray.config.yaml_text import MAX_FILE_BYTES
 from phiray.errors import ConfigError, ExitCode
 
 

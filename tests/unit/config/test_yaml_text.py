@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from phiray.config.yaml_text import (
     MAX_DEPTH,
+    decode_yaml,
     dotted,
     format_scalar,
     parse_documents,
@@ -113,3 +114,12 @@ def test_broken_document_is_named_with_its_line() -> None:
 def test_escape_that_is_no_character_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"x\.yaml"):
         parse_yaml('a: "\\UFFFFFFFF"\n', origin="x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [(b"a: 1\n\xff", r"x\.yaml:2: byte 5 is not UTF-8"), (b" " * 1_000_001, "larger")],
+)
+def test_file_of_another_kind_is_refused(content: bytes, match: str) -> None:
+    with pytest.raises(ConfigError, match=match):
+        decode_yaml(content, origin="x.yaml")

@@ -18,7 +18,7 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	@start=$$(date +%s); \
-	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/python -m pytest -n 3; \
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/python -m pytest -n 2; \
 	code=$$?; \
 	echo "set-up: $$(cat $(STAMP)) s when it was done, test: $$(($$(date +%s) - start)) s"; exit $$code
 

@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests, and how tests are shared among processes (`pytest -n 3`)."""
+"""Fixtures shared by all tests, and how tests are shared among processes (`pytest -n 2`)."""
 
 from pathlib import Path
 

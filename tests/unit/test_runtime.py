@@ -32,13 +32,18 @@ def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+_SET_BY_A_START = {*runtime._TRAIN_SETTINGS, *runtime._CLUSTER_SETTINGS}
+"""A Ray that an earlier test of this process started has left them behind."""
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
     """Collect what Ray would be started with; every change to the environment is taken back."""
     calls: list[dict[str, object]] = []
     for name in list(os.environ):
         monkeypatch.setenv(name, os.environ[name])
-    monkeypatch.setattr(os, "environ", os.environ.copy())
+    kept = {name: value for name, value in os.environ.items() if name not in _SET_BY_A_START}
+    monkeypatch.setattr(os, "environ", kept)
     monkeypatch.setattr(ray, "init", lambda **options: calls.append(options))
     return calls
 

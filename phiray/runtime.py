@@ -31,6 +31,9 @@ _PRIVATE_UMASK = 0o077
 _OBJECT_STORE_BYTES = 500 * 1024**2
 """Enough for prefetched batches on one machine; Ray's default would take 30 % of the memory."""
 
+_COORDINATOR_SECONDS = 5.0
+"""As long as Ray Train itself gives its coordinator to answer."""
+
 CHECKPOINT_PATIENCE_SECONDS = 30 * 60
 """While rank 0 writes, flushes and hashes a checkpoint, the other workers wait in a collective, and
 nobody reads from the pipelines: 33 GB of Phi-2's `instruct` take half an hour at 18 MB/s. Such
@@ -69,8 +72,8 @@ _CLUSTER_SETTINGS = {
 
 _ELASTIC_SETTINGS = {
     # Ray still believes in a lost node for some seconds, and asks for its share in vain: then it
-    # must ask again for what there is.
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "10",
+    # must ask again for what there is. What is there is given at once, so this is no short time.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "5",
 }
 
 
@@ -240,6 +243,17 @@ def attach_ray() -> None:
     get_or_create_autoscaling_coordinator()
     get_or_create_stats_actor()
     get_or_create_actor_location_tracker()
+
+
+def recount_nodes() -> None:
+    """Let Ray's coordinator see at once which nodes there are.
+
+    Raises:
+        RayError: if it does not answer within seconds.
+    """
+    coordinator = get_or_create_autoscaling_coordinator()
+    asked = coordinator.get_reserved_resources.remote("phiray", recompute=True)
+    ray.get(asked, timeout=_COORDINATOR_SECONDS)
 
 
 @contextmanager

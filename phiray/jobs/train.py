@@ -33,6 +33,7 @@ from phiray.errors import (
 )
 from phiray.jobs.display import Display
 from phiray.jobs.faults import read_fault
+from phiray.jobs.node_watch import noticed_nodes
 from phiray.jobs.paths import with_absolute_paths
 from phiray.jobs.payload import TrainedRun, WorkerPayload
 from phiray.jobs.run_folder import (
@@ -288,7 +289,10 @@ def _fit(
         ),
     )
     try:
-        with kept_handler(signal.SIGINT):  # Ray's would outlive `fit`, and swallow every Ctrl-C
+        with (
+            kept_handler(signal.SIGINT),  # Ray's would outlive `fit`, and swallow every Ctrl-C
+            noticed_nodes() if is_elastic else nullcontext(),
+        ):
             outcome = trainer.fit().return_value
     except TrainingFailedError as error:
         outcome = read_fault(payload)

@@ -1,9 +1,10 @@
 """Train an elastic run on two raylets of this machine, lose the node of one worker, get one back.
 
-    python -m tests.ray.elastic_run CONFIG.yaml KILL_STEP TOLD.json
+    python -m tests.ray.elastic_run CONFIG.yaml STEPS_BEFORE KILLS TOLD.json
 
-Writes when the node was killed and when a new one joined. A process of its own, since one process
-holds one Ray.
+Each node is killed so many steps after two workers began. Writes for each kill when it was, when
+the first step after it was made, and when a new node joined. A process of its own, since one
+process holds one Ray.
 """
 
 import json
@@ -12,15 +13,18 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-import ray
 from ray.cluster_utils import Cluster
 
 from phiray.config.load import load_config
+from phiray.errors import ClusterError
 from phiray.jobs.run_folder import run_folder
+from phiray.jobs.stop import request_stop
 from phiray.jobs.train import train_stage
-from phiray.runtime import ensure_token
+from phiray.runtime import attach_ray, ensure_token
 from phiray.training.metrics_log import EVENTS_NAME, METRICS_NAME
 from tests.displays import SilentDisplay
 from tests.ray.run_builders import read_lines
@@ -36,32 +40,42 @@ SECONDS_ALONE = 1.0
 """A new node joins so long after the run went on without the lost one."""
 
 
-def main(source: str, kill_step: int, out: Path) -> None:
-    """Run it to its end."""
+def main(source: str, steps_before: int, kills: int, out: Path) -> None:
+    """Run it to its end, or to the last kill if there are several."""
     ensure_token()
     config = load_config(source)
     cluster = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": HEALTH}
     )
     nodes = [cluster.add_node(num_cpus=2) for _ in range(2)]
-    ray.init(address=cluster.address, log_to_driver=False)
+    os.environ["RAY_ADDRESS"] = cluster.address  # as in a job
+    attach_ray()
     run_dir = run_folder(config)
 
     def train() -> None:
-        train_stage(config, resume=False, display=SilentDisplay())
+        with suppress(ClusterError):  # of a run that is asked to stop
+            train_stage(config, resume=False, display=SilentDisplay(), attach=True)
 
     training = threading.Thread(target=train, daemon=True)
     training.start()  # Ray makes nodes in the main thread alone
-    wait_for_step(run_dir, kill_step)
-    rank_1 = read_lines(run_dir / EVENTS_NAME)[0]["pids"][1]
-    lost = next(node for node in nodes if is_parent(raylet_pid(node), rank_1))
-    told = {"killed": time.time()}
-    os.kill(raylet_pid(lost), signal.SIGKILL)
-    os.kill(rank_1, signal.SIGKILL)  # a node that is gone takes its workers along
-    wait_for_starts(run_dir, 2)
-    time.sleep(SECONDS_ALONE)
-    told["joined"] = time.time()
-    cluster.add_node(num_cpus=2)
+    told = []
+    for kill in range(kills):
+        begun = wait_for_start(run_dir, 2 * kill + 1)
+        wait_for_step(run_dir, begun["step"] + steps_before)
+        rank_1 = begun["pids"][1]
+        lost = next(node for node in nodes if is_parent(raylet_pid(node), rank_1))
+        told.append({"killed": time.time()})
+        os.kill(raylet_pid(lost), signal.SIGKILL)
+        os.kill(rank_1, signal.SIGKILL)  # a node that is gone takes its workers along
+        nodes.remove(lost)
+        resumed = wait_for_start(run_dir, 2 * kill + 2)
+        wait_for_step(run_dir, resumed["step"] + 1)
+        told[-1]["first_step"] = time.time()
+        time.sleep(SECONDS_ALONE)
+        told[-1]["joined"] = time.time()
+        nodes.append(cluster.add_node(num_cpus=2))
+    if kills > 1:
+        request_stop(run_dir)
     training.join()
     out.write_text(json.dumps(told))
 
@@ -84,14 +98,16 @@ def wait_for_step(run_dir: Path, step: int) -> None:
         time.sleep(0.02)
 
 
-def wait_for_starts(run_dir: Path, starts: int) -> None:
-    """Wait until the run has begun so often."""
+# Any: JSON of a file; the caller knows its keys.
+def wait_for_start(run_dir: Path, number: int) -> dict[str, Any]:
+    """Wait until the run has begun so often; return what it said of that."""
     while True:
-        events = [event["event"] for event in read_lines(run_dir / EVENTS_NAME)]
-        if sum(event in ("start", "resume") for event in events) >= starts:
-            return
-        time.sleep(0.1)
+        events = read_lines(run_dir / EVENTS_NAME) if (run_dir / EVENTS_NAME).exists() else []
+        starts = [event for event in events if event["event"] in ("start", "resume")]
+        if len(starts) >= number:
+            return starts[number - 1]
+        time.sleep(0.02)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))

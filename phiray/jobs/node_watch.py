@@ -1,0 +1,49 @@
+"""Let Ray count its nodes anew as soon as one is lost or joins.
+
+Source: Ray 2.60's AutoscalingCoordinator, by whose count an elastic run is sized, looks every 20 s
+by itself; until then, a run asks again and again for workers on a node that is gone.
+Limits: asks for the list of nodes once a second.
+"""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+from ray.exceptions import RayError
+
+from phiray.runtime import recount_nodes
+
+_SECONDS_BETWEEN_LOOKS = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def noticed_nodes() -> Iterator[None]:
+    """Watch the nodes for as long as the block runs."""
+    done = threading.Event()
+
+    def follow() -> None:
+        known = _alive_nodes()
+        while not done.wait(_SECONDS_BETWEEN_LOOKS):
+            try:
+                found = _alive_nodes()
+                if found != known:
+                    recount_nodes()
+                    known = found
+            except RayError as error:  # told of at the next look, or by Ray's own count
+                _log.warning("event=nodes_not_counted error=%s", error)
+
+    thread = threading.Thread(target=follow, name="phiray-nodes", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _alive_nodes() -> set[str]:
+    return {str(node["NodeID"]) for node in ray.nodes() if node["Alive"]}

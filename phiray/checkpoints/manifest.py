@@ -70,11 +70,19 @@ def find_fault(folder: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{MANIFEST_NAME} cannot be read ({type(error).__name__}: {error})"
     for name, entry in manifest.files.items():
-        path = folder / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if path.stat().st_size != entry.num_bytes:
-            return f"{name} has {path.stat().st_size} bytes, not {entry.num_bytes}"
-        if hash_file(path) != entry.sha256:
-            return f"{name} does not have the sha256 of the manifest"
+        try:
+            fault = _fault_of(folder / name, entry)
+        except FileNotFoundError:  # or deleted at this moment, by a run that goes on
+            fault = f"{name} is missing"
+        if fault is not None:
+            return fault
+    return None
+
+
+def _fault_of(path: Path, entry: FileEntry) -> str | None:
+    num_bytes = path.stat().st_size
+    if num_bytes != entry.num_bytes:
+        return f"{path.name} has {num_bytes} bytes, not {entry.num_bytes}"
+    if hash_file(path) != entry.sha256:
+        return f"{path.name} does not have the sha256 of the manifest"
     return None

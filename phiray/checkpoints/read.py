@@ -105,15 +105,18 @@ def read_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: if it is missing (66) or broken (65).
     """
     folder = resolve_checkpoint(path)
-    manifest = read_manifest(folder)
-    names = [n for n in manifest.files if n != STATE_NAME and not n.endswith(".safetensors")]
-    return Checkpoint(
-        path=folder,
-        step=manifest.step,
-        state=json.loads((folder / STATE_NAME).read_text(encoding="utf-8")),
-        texts={name: (folder / name).read_text(encoding="utf-8") for name in names},
-        frozen_sha256=manifest.frozen_sha256,
-    )
+    try:
+        manifest = read_manifest(folder)
+        names = [n for n in manifest.files if n != STATE_NAME and not n.endswith(".safetensors")]
+        return Checkpoint(
+            path=folder,
+            step=manifest.step,
+            state=json.loads((folder / STATE_NAME).read_text(encoding="utf-8")),
+            texts={name: (folder / name).read_text(encoding="utf-8") for name in names},
+            frozen_sha256=manifest.frozen_sha256,
+        )
+    except FileNotFoundError as error:
+        raise _deleted(folder) from error
 
 
 def _committed(run_dir: Path) -> list[Path]:
@@ -122,8 +125,19 @@ def _committed(run_dir: Path) -> list[Path]:
 
 
 def _load(path: Path) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = load_file(path)
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except FileNotFoundError as error:
+        raise _deleted(path.parent) from error
     return tensors
+
+
+def _deleted(folder: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{folder} was deleted while it was read. It must stay until then: a run that goes on "
+        "keeps its newest training.keep_checkpoints. Give the same command again, or raise that.",
+        exit_code=ExitCode.MISSING_INPUT,
+    )
 
 
 def _set_aside(folder: Path, *, fault: str) -> None:

@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from phiray.checkpoints import manifest
+from phiray.checkpoints.files import hash_file
 from phiray.checkpoints.manifest import MANIFEST_NAME, find_fault, read_manifest, write_manifest
 
 
@@ -39,6 +41,17 @@ def test_find_fault_notices_a_missing_and_a_cut_file(folder: Path) -> None:
     (folder / "a.txt").write_text("alp")
     assert find_fault(folder) == "a.txt has 3 bytes, not 5"
     (folder / "a.txt").unlink()
+    assert find_fault(folder) == "a.txt is missing"
+
+
+def test_find_fault_names_a_file_that_is_deleted_at_this_moment(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hash_deleted(path: Path) -> str:
+        path.unlink()
+        return hash_file(path)
+
+    monkeypatch.setattr(manifest, "hash_file", hash_deleted)
     assert find_fault(folder) == "a.txt is missing"
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from phiray.checkpoints import read
 from phiray.checkpoints.commit import commit_frozen
 from phiray.checkpoints.read import newest_checkpoint, read_checkpoint, resolve_checkpoint
 from phiray.errors import CheckpointError, ExitCode
@@ -41,6 +42,20 @@ def test_read_tensors_names_missing_broken_and_exchanged_frozen_weights(tmp_path
     commit_frozen(tmp_path, {"vision.weight": torch.zeros(4)})
     with pytest.raises(CheckpointError, match="are not those that"):
         checkpoint.read_tensors()
+
+
+def test_a_checkpoint_that_is_deleted_while_it_is_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = commit_small(tmp_path, step=5)
+    checkpoint = read_checkpoint(folder)
+    shutil.rmtree(folder)
+    with pytest.raises(CheckpointError, match=r"step-00000005 was deleted while") as caught:
+        checkpoint.read_tensors()
+    assert caught.value.exit_code == ExitCode.MISSING_INPUT
+    monkeypatch.setattr(read, "resolve_checkpoint", lambda path: path)  # it was whole just now
+    with pytest.raises(CheckpointError, match=r"step-00000005 was deleted while"):
+        read_checkpoint(folder)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "state.json", "config.yaml"])

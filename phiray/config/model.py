@@ -121,11 +121,14 @@ class VisionConfig(Config):
     """Side of one patch, in pixels."""
     hidden_size: int = Field(default=768, ge=1)
     """Width of the tower, that is of each patch feature."""
+    pooling: int = Field(default=1, ge=1)
+    """Side of the square of neighbouring patches whose features are averaged into one; 1 keeps them
+    all. An image then takes fewer positions of a row (as in DeCo, arXiv 2405.20985)."""
 
     @property
     def num_patches(self) -> int:
-        """Patch features per image, without the class token."""
-        return (self.image_size // self.patch_size) ** 2
+        """Patch features per image after pooling, without the class token."""
+        return (self.image_size // self.patch_size // self.pooling) ** 2
 
     @model_validator(mode="after")
     def _check_patches(self) -> "VisionConfig":
@@ -133,6 +136,13 @@ class VisionConfig(Config):
             raise ValueError(
                 f"image_size is {self.image_size}, which patch_size ({self.patch_size}) does not "
                 "divide. Take the two numbers from the tower's own config."
+            )
+        side = self.image_size // self.patch_size
+        if side % self.pooling:
+            divisors = [number for number in range(1, side + 1) if side % number == 0]
+            raise ValueError(
+                f"pooling is {self.pooling}, but the tower has {side} x {side} patches. It must "
+                f"divide {side}. Take one of {', '.join(map(str, divisors))}."
             )
         return self
 

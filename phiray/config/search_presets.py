@@ -40,7 +40,10 @@ def search_preset(name: str, kind: str) -> AnySearch:
         if name == "tiny":
             align = align.model_copy(update={"language_model": "phiray-demo/runs/scratch"})
         rates = {"tiny": ("1e-3", "3e-2"), "phi-2": ("1e-4", "5e-3")}[name]
-        return ProjectorSearch(search=_search(_PROJECTORS, rates=rates, base=align), base=align)
+        # of 4 x 4 patches; the 7 x 7 of phi-2's tower have no square in between
+        pooling = ["vision.pooling=choice(1, 2)"] if name == "tiny" else []
+        search = _search([*_PROJECTORS, *pooling], rates=rates, base=align)
+        return ProjectorSearch(search=search, base=align)
     scratch = _measured(preset(name, "scratch"))
     assert isinstance(scratch, ScratchConfig)
     widths = {"tiny": "64, 128, 256", "phi-2": "320, 640"}[name]

@@ -5,10 +5,12 @@ equal to transformers' `hidden_states[-2][:, 1:]`.
 Limits: plain ViT towers. Importing this imports open_clip, which takes seconds.
 """
 
+import math
 from typing import Any
 
 import open_clip
 import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own customary name)
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
@@ -89,7 +91,7 @@ class ClipTower(nn.Module):
             pixel_values: (images, 3, height, width) uint8, not normalised.
 
         Returns:
-            (images, patches, vision_hidden) float, row by row over the picture.
+            (images, patches, vision_hidden) float, row by row over the picture, pooled.
 
         Raises:
             ShapeError: if the pictures are not `vision.image_size` large.
@@ -110,7 +112,26 @@ class ClipTower(nn.Module):
             intermediates_only=True,
             output_fmt="NLC",
         )["image_intermediates"][0]  # (images, patches, vision_hidden)
+        return pool_patches(features, size=self.config.pooling)
+
+
+def pool_patches(features: Tensor, *, size: int) -> Tensor:
+    """Average squares of neighbouring patches.
+
+    Args:
+        features: (images, patches, vision_hidden) of a square picture, row by row.
+        size: side of a square, in patches; it divides that of the picture.
+
+    Returns:
+        (images, patches / size^2, vision_hidden), row by row.
+    """
+    if size == 1:
         return features
+    side = math.isqrt(features.shape[1])
+    channels = features.mT  # (images, vision_hidden, patches)
+    grid = channels.reshape(*channels.shape[:2], side, side)  # (images, vision_hidden, side, side)
+    pooled = F.avg_pool2d(grid, size)  # (images, vision_hidden, side / size, side / size)
+    return pooled.flatten(2).mT  # (images, patches / size^2, vision_hidden)
 
 
 def build_clip_model(model_cfg: ModelCfg) -> nn.Module:

@@ -50,6 +50,12 @@ def test_vision_config_refuses_a_patch_that_does_not_divide_the_image() -> None:
         VisionConfig(image_size=224, patch_size=30)
 
 
+def test_vision_config_counts_pooled_patches_and_refuses_squares_that_do_not_fit() -> None:
+    assert VisionConfig(image_size=336, patch_size=14, pooling=3).num_patches == 8 * 8
+    with pytest.raises(ValidationError, match=r"has 7 x 7 patches. .* Take one of 1, 7\."):
+        VisionConfig(image_size=224, patch_size=32, pooling=2)
+
+
 @pytest.mark.parametrize(("ids", "rows"), [(1, 64), (64, 64), (65, 128), (50_297, 50_304)])
 def test_vocabulary_is_rounded_up_to_whole_steps(ids: int, rows: int) -> None:
     assert rounded_vocab_size(ids) == rows

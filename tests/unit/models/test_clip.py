@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from phiray.config.model import VisionConfig
 from phiray.errors import CheckpointError, ConfigError, ShapeError
-from phiray.models.clip import ClipTower, build_clip_model
+from phiray.models.clip import ClipTower, build_clip_model, pool_patches
 
 # Any: open_clip's own JSON config.
 MODEL_CFG: dict[str, Any] = {
@@ -39,6 +39,19 @@ def _pixels() -> torch.Tensor:
 
 def test_features_have_one_vector_per_patch(folder: Path) -> None:
     assert ClipTower(_config(folder))(_pixels()).shape == (2, 4, 32)
+
+
+def test_pooling_averages_squares_of_neighbouring_patches() -> None:
+    grid = torch.arange(16.0).view(1, 16, 1).expand(1, 16, 2)  # 4 x 4 patches, row by row
+    pooled = pool_patches(grid, size=2)
+    wanted = torch.tensor([2.5, 4.5, 10.5, 12.5])  # (0 + 1 + 4 + 5) / 4, then on to the right
+    torch.testing.assert_close(pooled, wanted.view(1, 4, 1).expand(1, 4, 2))
+
+
+def test_a_pooled_tower_gives_the_mean_of_its_patches(folder: Path) -> None:
+    pooled = ClipTower(_config(folder, pooling=2))(_pixels())
+    whole = ClipTower(_config(folder))(_pixels())
+    torch.testing.assert_close(pooled, whole.mean(dim=1, keepdim=True))
 
 
 def test_tower_is_frozen_and_stays_in_evaluation_mode(folder: Path) -> None:

@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -62,6 +63,20 @@ def test_align_on_a_hugging_face_folder(world: Path, tmp_path: Path, clip: Path)
     assert {name.split(".")[0] for name in changed_names(trained)} == {"projector"}
     assert set(trained.parts.ledger) == {"image"}
     assert trained.parts.description.language_model.num_hidden_layers == 2
+
+
+def test_align_pools_patches_in_rows_and_in_the_model_that_is_loaded_again(
+    world: Path, tmp_path: Path, clip: Path, scratch: Trained
+) -> None:
+    config = align_config(world, tmp_path, clip=clip, language_model=scratch.run_dir)
+    config = config.model_copy(update={"vision": config.vision.model_copy(update={"pooling": 2})})
+    trained = train(config)
+    image_id = trained.parts.tokenizer.image_id
+    row = trained.parts.source.read(np.array([0]))["input_ids"][0].as_py()
+    assert row.count(image_id) == 1  # of 2 x 2 patches
+    assert changed_names(trained)
+    loaded = load_model(trained.run_dir)
+    assert loaded.description.vision == config.vision
 
 
 def test_align_starts_from_the_trained_language_model(align: Trained, scratch: Trained) -> None:

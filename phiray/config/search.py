@@ -58,10 +58,11 @@ class SearchConfig(Config):
     space: list[str]
     """What is varied, one setting of `base` an item: `KEY=choice(A, B)`, `KEY=uniform(LOW, HIGH)`
     or `KEY=loguniform(LOW, HIGH)`, as in Ray Tune."""
-    algorithm: Literal["random", "grid"] = "random"
-    """`random` draws num_trials; `grid` takes every combination of the choices."""
+    algorithm: Literal["random", "grid", "optuna"] = "random"
+    """`random` draws num_trials; `grid` takes every combination of the choices; `optuna` draws each
+    trial from what those before it measured (TPE; needs the extra `phiray[optuna]`)."""
     num_trials: int = Field(default=8, ge=1, le=MAX_TRIALS)
-    """Trials of `random`, the first of which is `base` unchanged."""
+    """Trials of `random` and `optuna`, the first of which is `base` unchanged."""
     scheduler: Literal["asha", "median", "none"] = "asha"
     """`asha` stops a trial that is not among the best at a rung; `median` one below the median of
     the others; `none` lets all run to their end."""

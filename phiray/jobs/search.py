@@ -37,14 +37,17 @@ from phiray.jobs.paths import with_absolute_paths
 from phiray.jobs.run_folder import differences
 from phiray.jobs.search_inputs import check_inputs
 from phiray.jobs.search_log import SearchLog
+from phiray.jobs.search_optuna import check_optuna
 from phiray.jobs.search_plan import (
     TRIALS_FOLDER,
     PlannedTrial,
     keep_trials,
+    num_trials,
     plan_trials,
     trial_config,
 )
 from phiray.jobs.search_scheduler import GentleScheduler, told_scheduler
+from phiray.jobs.search_suggest import PlannedSearcher
 from phiray.jobs.search_watch import SearchWatch, spent_tokens
 from phiray.jobs.train import check_workers, cpus_reserved
 from phiray.jobs.trial import ERROR_SUFFIX, TrialPayload, read_trial_error, run_trial
@@ -74,6 +77,8 @@ def run_search(config: AnySearch, *, display: Display) -> SearchSummary:
     started = time.monotonic()
     check_workers(config.base.cluster)
     _check_concurrency(config)
+    if config.search.algorithm == "optuna":
+        check_optuna()
     ensure_token()
     config = _with_absolute_paths(config)
     folder = search_folder(config)
@@ -81,17 +86,18 @@ def run_search(config: AnySearch, *, display: Display) -> SearchSummary:
     _open_folder(config, folder)
     keep_trials(trials, folder)
     log = SearchLog(folder)
-    pending = [trial for trial in trials if trial.number not in log.endings]
     limit = config.search.max_label_tokens
-    if pending and (limit is None or spent_tokens(folder) < limit):
+    is_open = len(log.endings) < num_trials(config.search, trials)
+    if is_open and (limit is None or spent_tokens(folder) < limit):
         check_inputs(
             trial_config(config, trials[0], folder=folder), folder, progress=display.progress
         )
-        _run_trials(config, pending, folder=folder, log=log, display=display)
+        _run_trials(config, trials, folder=folder, log=log, display=display)
+        trials = plan_trials(config, folder)  # Optuna has drawn some
     earlier = read_summary(folder / SUMMARY_FILE)
-    if not pending and earlier is not None and _is_confirmed(earlier, config.search):
+    if not is_open and earlier is not None and _is_confirmed(earlier, config.search):
         return earlier
-    seconds = time.monotonic() - started if pending else 0.0
+    seconds = time.monotonic() - started if is_open else 0.0
     summary = _summarise(config, trials, log=log, folder=folder)
     summary = replace(summary, seconds=round(seconds + (earlier.seconds if earlier else 0.0), 1))
     best = trial_config(config, trials[summary.best], folder=folder)
@@ -194,34 +200,34 @@ def _fixed(search: SearchConfig) -> dict[str, Any]:
 
 def _run_trials(
     config: AnySearch,
-    pending: Sequence[PlannedTrial],
+    trials: Sequence[PlannedTrial],
     *,
     folder: Path,
     log: SearchLog,
     display: Display,
 ) -> None:
+    """Run the trials that have not ended, and those that Optuna draws meanwhile."""
     search, base = config.search, config.base
-    for trial in pending:
+    ended_before = set(log.endings)
+    watch = SearchWatch(folder, log=log, display=display, max_steps=base.training.max_steps)
+
+    def begin(trial: PlannedTrial) -> dict[str, TrialPayload]:
+        watch.expect(trial)
         _error_file(folder, trial).unlink(missing_ok=True)
-    payloads: list[TrialPayload] = [
-        {
+        payload: TrialPayload = {
             "search": config.model_dump(mode="json"),
             "folder": str(folder),
             "number": trial.number,
             "changes": trial.changes,
         }
-        for trial in pending
-    ]
-    watch = SearchWatch(
-        folder, log=log, display=display, max_steps=base.training.max_steps, trials=pending
-    )
+        return {"trial": payload}
+
     num_cpus = _cpus_of_trial(config) * search.max_concurrent + 1
     with ray_session(num_cpus=num_cpus, dashboard=True) as url, watch:
         if url is not None:
             display.note(f"Ray dashboard: {url}, with the token in {token_path()}")
         tuner = tune.Tuner(
             tune.with_resources(run_trial, {"CPU": _TRIAL_CPUS}),
-            param_space={"trial": tune.grid_search(payloads)},
             tune_config=tune.TuneConfig(
                 scheduler=GentleScheduler(
                     told_scheduler(
@@ -229,6 +235,8 @@ def _run_trials(
                     ),
                     folder=folder / TRIALS_FOLDER,
                 ),
+                search_alg=PlannedSearcher(config, trials, folder=folder, log=log, begin=begin),
+                num_samples=num_trials(search, trials) - len(ended_before),
                 max_concurrent_trials=search.max_concurrent,
                 time_budget_s=search.max_seconds,
                 trial_name_creator=_trial_name,
@@ -247,8 +255,9 @@ def _run_trials(
         except (KeyboardInterrupt, SystemExit):
             display.note(f"{config.run.name}: stopped. The same command goes on with it.")
             raise
-    unfinished = [trial for trial in pending if log.endings.get(trial.number) != "failed"]
-    num_failed = len(pending) - len(unfinished)
+    ran = [trial for trial in plan_trials(config, folder) if trial.number not in ended_before]
+    unfinished = [trial for trial in ran if log.endings.get(trial.number) != "failed"]
+    num_failed = len(ran) - len(unfinished)
     _raise_first_error(folder, unfinished, errors=outcome.errors[num_failed:])
 
 

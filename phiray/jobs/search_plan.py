@@ -1,7 +1,8 @@
 """Which trials a search consists of, drawn once and kept: the same command finds the same ones.
 
 Source: draws by Ray Tune's own domains; a grid is the product of the choices.
-Limits: drawn before the first trial runs, so no trial learns from another.
+Limits: drawn before the first trial runs, so no trial learns from another; those of Optuna do, and
+are drawn one by one (search_suggest.py).
 """
 
 import itertools
@@ -69,6 +70,11 @@ def plan_trials(config: AnySearch, folder: Path) -> list[PlannedTrial]:
     return trials
 
 
+def num_trials(search: SearchConfig, planned: Sequence[PlannedTrial]) -> int:
+    """Return how many trials there will be: Optuna's are not drawn all at once."""
+    return search.num_trials if search.algorithm == "optuna" else len(planned)
+
+
 def keep_trials(trials: Sequence[PlannedTrial], folder: Path) -> None:
     """Write the trials down, so that the same command finds the same ones."""
     write_json(folder / PLAN_FILE, [asdict(trial) for trial in trials])
@@ -113,6 +119,8 @@ def _draw(search: SearchConfig, base: AnyStageConfig, *, seed: int) -> list[Plan
             for row in itertools.product(*values)
         ]
         drawn = [changes for changes in drawn if not _is_base(base, changes)]
+    elif search.algorithm == "optuna":
+        drawn = []  # each once the trials before it have measured something
     else:
         random = np.random.RandomState(seed % 2**32)  # what Tune's domains take; it has 32 bits
         drawn = [
@@ -132,12 +140,18 @@ def _is_base(base: AnyStageConfig, changes: Mapping[str, JsonValue]) -> bool:
 
 
 def _draw_value(dimension: Dimension, random: np.random.RandomState) -> JsonValue:
-    values = dimension.values
+    value: JsonValue = tune_domain(dimension).sample(random_state=random)
+    return value if dimension.draw == "choice" else rounded(value)
+
+
+def tune_domain(dimension: Dimension) -> Domain:
+    """Return what Ray Tune draws a dimension's values from."""
     if dimension.draw == "choice":
-        value: JsonValue = tune.choice(values).sample(random_state=random)
-        return value
-    low, high = (float(str(value)) for value in values)
-    domain: Domain = (
-        tune.uniform(low, high) if dimension.draw == "uniform" else tune.loguniform(low, high)
-    )
-    return float(f"{domain.sample(random_state=random):.4g}")  # as precise as anyone would write it
+        return tune.choice(dimension.values)
+    low, high = (float(str(value)) for value in dimension.values)
+    return tune.uniform(low, high) if dimension.draw == "uniform" else tune.loguniform(low, high)
+
+
+def rounded(value: JsonValue) -> JsonValue:
+    """Return a number as precise as anyone would write it; anything else as it is."""
+    return float(f"{value:.4g}") if isinstance(value, float) else value

@@ -4,7 +4,6 @@ Source: Tune's callbacks, which are called in the driver in the order of its dec
 Limits: one driver.
 """
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -34,14 +33,13 @@ class SearchWatch:
         log: SearchLog,
         display: Display,
         max_steps: int,
-        trials: Sequence[PlannedTrial],
     ) -> None:
-        """Watch the trials that are to run."""
+        """Watch no trial yet."""
         self._folder = folder / TRIALS_FOLDER
         self._log = log
         self._display = display
         self._max_steps = max_steps
-        self._trials = {trial.number: trial for trial in trials}
+        self._trials: dict[int, PlannedTrial] = {}
         self._shown: dict[int, ExitStack] = {}
         self.callback = _Callback(self)
 
@@ -57,6 +55,10 @@ class SearchWatch:
         """Stop showing."""
         for shown in self._shown.values():
             shown.close()
+
+    def expect(self, trial: PlannedTrial) -> None:
+        """Watch a trial that is about to start."""
+        self._trials[trial.number] = trial
 
     def begun(self, number: int) -> None:
         """Show a trial's steps from here on."""

@@ -31,8 +31,10 @@ class TuneTrial:
 
 
 def watch(folder: Path, display: Notes) -> SearchWatch:
-    trials = [PlannedTrial(0, {}), PlannedTrial(1, {"a.b": 2})]
-    return SearchWatch(folder, log=SearchLog(folder), display=display, max_steps=30, trials=trials)
+    watching = SearchWatch(folder, log=SearchLog(folder), display=display, max_steps=30)
+    watching.expect(PlannedTrial(0, {}))
+    watching.expect(PlannedTrial(1, {"a.b": 2}))
+    return watching
 
 
 def tell(watch: SearchWatch, number: int, *, step: int, nats: float) -> None:

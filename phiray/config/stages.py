@@ -198,10 +198,10 @@ def image_length_fault(data: ImageDataConfig, vision: VisionConfig, *, tower: st
         return None
     return (
         f"data.max_length is {data.max_length}, but an image alone takes {vision.num_patches} "
-        f"positions ({tower}: image_size {vision.image_size}, patch_size {vision.patch_size}). "
-        "A row must hold them and at least one token of text. Raise the first, e.g. "
-        f"--set data.max_length={vision.num_patches + _ROOM_FOR_TEXT}, or take a tower with fewer "
-        "patches."
+        f"positions ({tower}: image_size {vision.image_size}, patch_size {vision.patch_size}, "
+        f"pooling {vision.pooling}). A row must hold them and at least one token of text. Raise "
+        f"the first, e.g. --set data.max_length={vision.num_patches + _ROOM_FOR_TEXT}, average "
+        "neighbouring patches by a larger vision.pooling of `align`, or take a tower with fewer."
     )
 
 

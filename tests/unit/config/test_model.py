@@ -1,9 +1,12 @@
 """Settings of the models."""
 
+import json
+
 import pytest
 from pydantic import ValidationError
 
 from phiray.config.model import (
+    ModelDescription,
     MoeConfig,
     PhiConfig,
     ProjectorConfig,
@@ -54,6 +57,15 @@ def test_vision_config_counts_pooled_patches_and_refuses_squares_that_do_not_fit
     assert VisionConfig(image_size=336, patch_size=14, pooling=3).num_patches == 8 * 8
     with pytest.raises(ValidationError, match=r"has 7 x 7 patches. .* Take one of 1, 7\."):
         VisionConfig(image_size=224, patch_size=32, pooling=2)
+
+
+def test_descriptions_of_checkpoints_from_before_pooling_pool_nothing() -> None:
+    description = ModelDescription(
+        kind="vision-language", language_model=PhiConfig(), vision=VisionConfig()
+    ).model_dump()
+    del description["vision"]["pooling"]
+    loaded = ModelDescription.model_validate_json(json.dumps(description))
+    assert loaded.vision == VisionConfig(pooling=1)
 
 
 @pytest.mark.parametrize(("ids", "rows"), [(1, 64), (64, 64), (65, 128), (50_297, 50_304)])

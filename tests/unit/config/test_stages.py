@@ -53,6 +53,10 @@ def test_align_refuses_rows_that_an_image_alone_overfills() -> None:
     with pytest.raises(ValidationError, match=match):
         AlignConfig(vision=large)
     assert AlignConfig(vision=large, data=ImageDataConfig(max_length=577)).vision == large
+    pooled = large.model_copy(update={"pooling": 3})  # 8 x 8 of 24 x 24 patches
+    assert AlignConfig(vision=pooled, data=ImageDataConfig(max_length=65)).vision == pooled
+    with pytest.raises(ValidationError, match=r"takes 64 positions .* pooling 3\)"):
+        AlignConfig(vision=pooled, data=ImageDataConfig(max_length=64))
 
 
 def test_align_refuses_rows_that_have_no_room_for_text() -> None:

@@ -1,6 +1,7 @@
 """One answer of a trained model."""
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,14 @@ def test_build_prompt_of_align_is_the_image_alone(image: Path) -> None:
     assert prompt.input_ids == caption_prompt(loaded.tokenizer, num_patches=4)
     assert prompt.pixels is not None
     np.testing.assert_array_equal(prompt.pixels, decode_image(image.read_bytes(), image_size=16))
+
+
+def test_build_prompt_has_one_position_for_each_pooled_square(image: Path) -> None:
+    loaded = loaded_model(AlignConfig())
+    vision = VISION.model_copy(update={"pooling": 2})  # of 2 x 2 patches
+    description = loaded.description.model_copy(update={"vision": vision})
+    prompt = build_prompt(replace(loaded, description=description), None, image=image)
+    assert prompt.input_ids == [loaded.tokenizer.image_id]
 
 
 @pytest.mark.parametrize("has_image", [True, False])

@@ -48,6 +48,11 @@ def test_pooling_averages_squares_of_neighbouring_patches() -> None:
     torch.testing.assert_close(pooled, wanted.view(1, 4, 1).expand(1, 4, 2))
 
 
+def test_pooling_of_one_gives_the_features_themselves() -> None:
+    features = torch.randn(2, 9, 3)
+    assert pool_patches(features, size=1) is features
+
+
 def test_a_pooled_tower_gives_the_mean_of_its_patches(folder: Path) -> None:
     pooled = ClipTower(_config(folder, pooling=2))(_pixels())
     whole = ClipTower(_config(folder))(_pixels())

@@ -3,9 +3,11 @@ import torch
 
 from phiray.config.model import ProjectorConfig
 from phiray.errors import ShapeError
+from phiray.models.clip import pool_patches
 from tests.model_builders import (
     IMAGE_ID,
     NUM_PATCHES,
+    VISION_HIDDEN,
     assert_near,
     image_batch,
     make_batch,
@@ -27,6 +29,22 @@ def test_splice_puts_patches_over_image_ids_in_order() -> None:
     assert_near(embeds[2, 1 : 1 + NUM_PATCHES], image_embeds[2])
     text = batch["input_ids"] != IMAGE_ID
     assert_near(embeds[text], model.embed(batch["input_ids"])[text])
+
+
+@pytest.mark.parametrize("kind", ["linear", "mlp", "moe"])
+def test_splice_puts_pooled_patches_over_fewer_ids_and_stays_causal(kind: str) -> None:
+    model = tiny_vlm(ProjectorConfig.model_validate({"kind": kind}))
+    features = pool_patches(torch.randn(1, 16, VISION_HIDDEN), size=2)  # 4 x 4 patches into 2 x 2
+    batch = image_batch(1)
+    embeds = model.embed_batch(batch, image_features=features)
+    for place in range(NUM_PATCHES):
+        assert_near(embeds[0, 1 + place], model.projector(features[:, place : place + 1])[0, 0])
+    other = features.clone()
+    other[:, -1] += 1  # the last square's
+    changed = model.embed_batch(batch, image_features=other)
+    before, after = (model.decode(e).hidden_states for e in (embeds, changed))
+    assert_near(after[0, :NUM_PATCHES], before[0, :NUM_PATCHES])
+    assert (after[0, NUM_PATCHES:] != before[0, NUM_PATCHES:]).any(dim=-1).all()
 
 
 def test_features_given_before_equal_pixels() -> None:

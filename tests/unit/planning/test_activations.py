@@ -79,8 +79,9 @@ def test_blocks_keep_what_is_counted(moe: MoeConfig | None, is_trained: bool) ->
         ProjectorConfig(kind="moe", num_experts_per_token=2),
     ],
 )
-def test_projector_keeps_what_is_counted(config: ProjectorConfig) -> None:
-    vision = VisionConfig(image_size=224, patch_size=16, hidden_size=96)
+@pytest.mark.parametrize("pooling", [1, 2])
+def test_projector_keeps_what_is_counted(config: ProjectorConfig, pooling: int) -> None:
+    vision = VisionConfig(image_size=224, patch_size=16, hidden_size=96, pooling=pooling)
     projector = build_projector(config, vision_hidden_size=96, hidden_size=64)
     features = torch.randn(ROWS, vision.num_patches, 96)
     without, counted = (

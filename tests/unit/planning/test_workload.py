@@ -94,6 +94,25 @@ def test_rows_with_images_say_what_was_assumed() -> None:
     assert "given" in longer.assumptions[0]
 
 
+def test_pooling_shortens_rows_and_leaves_the_tower_as_it_is() -> None:
+    config = preset("phi-2", "align")
+    assert isinstance(config, AlignConfig)
+    vision = config.vision.model_copy(update={"pooling": 7})  # of 7 x 7 patches
+    pooled = config.model_copy(update={"vision": vision})
+    (given, rows), (fewer, shorter) = (
+        (given := find_given_model(c, stand_in="phi-2"), estimate_rows(c, given, longest=None))
+        for c in (config, pooled)
+    )
+    assert fewer.tower == given.tower
+    assert (shorter.num_patches, shorter.mean_tokens, shorter.longest_tokens) == (1, 15, 32)
+    assert shorter.mean_labels == rows.mean_labels
+    whole, less = count_flops(config, given, rows), count_flops(pooled, fewer, shorter)
+    assert less.tower == whole.tower
+    assert less.projector == pytest.approx(whole.projector / 49)
+    # 15 of 63 positions; the head reads as many labels as before
+    assert 15 / 63 < less.language_model / whole.language_model < 0.3
+
+
 def test_towers_forward_is_counted_without_its_last_block() -> None:
     config = preset("phi-2", "align")
     given = find_given_model(config, stand_in="phi-2")

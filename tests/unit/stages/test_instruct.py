@@ -1,13 +1,14 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from phiray.errors import CheckpointError, ConfigError, DataError, ExitCode
 from phiray.models.freezing import trainable_names
 from phiray.stages.instruct import prepare
-from tests.stage_builders import Trained, changed_names, instruct_config
+from tests.stage_builders import Trained, align_config, changed_names, instruct_config, train
 
 
 def test_instruct_trains_all_but_the_tower(instruct: Trained) -> None:
@@ -22,6 +23,18 @@ def test_instruct_starts_from_the_aligned_model(instruct: Trained, align: Traine
     assert instruct.before.keys() == aligned.keys()
     for name, tensor in aligned.items():
         assert torch.equal(instruct.before[name], tensor), name
+
+
+def test_instruct_pools_as_its_checkpoint_does(
+    world: Path, tmp_path: Path, clip: Path, scratch: Trained
+) -> None:
+    config = align_config(world, tmp_path, clip=clip, language_model=scratch.run_dir)
+    config = config.model_copy(update={"vision": config.vision.model_copy(update={"pooling": 2})})
+    aligned = train(config)
+    trained = train(instruct_config(world, tmp_path, checkpoint=aligned.run_dir))
+    assert trained.parts.description.vision == config.vision
+    row = trained.parts.source.read(np.array([0]))["input_ids"][0].as_py()
+    assert row.count(trained.parts.tokenizer.image_id) == 1  # of 2 x 2 patches
 
 
 def test_instruct_inherits_the_whole_ledger(

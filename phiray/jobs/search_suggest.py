@@ -59,6 +59,10 @@ class PlannedSearcher(Searcher):  # type: ignore[misc]  # Ray's class is untyped
                 if trial.number in log.endings and results:
                     self._sampler.tell(trial, results[-1].validation_nats)
 
+    def __getstate__(self) -> dict[str, object]:
+        """Leave all out of Tune's pickled record of the search: a display has locks and threads."""
+        return {}
+
     def set_search_properties(self, *_: object, **__: object) -> bool:
         """Take nothing of Tune's: metric and space are known."""
         return True

@@ -1,6 +1,9 @@
+import threading
 from pathlib import Path
 
 import pytest
+from ray import cloudpickle
+from ray.tune import TuneConfig
 from ray.tune.search import Searcher
 
 from phiray.config.load import load_search
@@ -112,3 +115,17 @@ def test_a_failed_trial_does_not_end_the_draws(tmp_path: Path) -> None:
         giving.on_trial_complete(name, error=name == "first")
     giving.suggest("third")
     assert begun.numbers == [0, 1, 2, 3]
+
+
+def test_tunes_record_of_a_search_holds_nothing_that_cannot_be_pickled(tmp_path: Path) -> None:
+    lock = threading.Lock()  # as a display has
+
+    def begin(trial: PlannedTrial) -> dict[str, TrialPayload]:
+        with lock:
+            return Begun()(trial)
+
+    config = search(*OPTUNA)
+    giving = PlannedSearcher(
+        config, plan_trials(config, tmp_path), folder=tmp_path, log=SearchLog(tmp_path), begin=begin
+    )
+    assert cloudpickle.dumps(TuneConfig(search_alg=giving))  # as Tune does before it begins

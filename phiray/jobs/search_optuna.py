@@ -6,6 +6,7 @@ that it does not draw the same again.
 """
 
 import logging
+import math
 
 from pydantic import JsonValue
 from ray.tune.search.optuna import OptunaSearch, optuna_search
@@ -66,21 +67,21 @@ class OptunaSampler:
 
     def tell(self, trial: PlannedTrial, validation_nats: float | None) -> None:
         """Tell what a trial measured last; None if it failed, or could not be trained."""
+        # without a result it counts as pruned, and so as bad: of an error, the sampler would learn
+        # nothing, and draw the same again and again; no number is no result either
+        has_failed = validation_nats is None or not math.isfinite(validation_nats)
         name = self._drawn.pop(trial.number, None)
         if name is not None:
-            # without a result it counts as pruned, and so as bad: of an error, the sampler would
-            # learn nothing, and draw the same again and again
-            result = None if validation_nats is None else {VALIDATION_METRIC: validation_nats}
+            result = None if has_failed else {VALIDATION_METRIC: validation_nats}
             self._sampling.on_trial_complete(name, result=result)
             return
         point = {
             item.key: trial.changes.get(item.key, value_at(self._base, item.key))
             for item in self._dimensions
         }
-        if validation_nats is not None and all(
-            _is_inside(item, point[item.key]) for item in self._dimensions
-        ):
-            self._sampling.add_evaluated_point(point, validation_nats)
+        if all(_is_inside(item, point[item.key]) for item in self._dimensions):
+            value = None if has_failed else validation_nats
+            self._sampling.add_evaluated_point(point, value, pruned=has_failed)
 
 
 def _is_inside(dimension: Dimension, value: JsonValue) -> bool:

@@ -55,9 +55,10 @@ class PlannedSearcher(Searcher):  # type: ignore[misc]  # Ray's class is untyped
         if config.search.algorithm == "optuna":
             self._sampler = OptunaSampler(config, num_planned=len(planned))
             for trial in planned:
-                results = log.results_of(trial.number)
-                if trial.number in log.endings and results:
-                    self._sampler.tell(trial, results[-1].validation_nats)
+                ending, results = log.endings.get(trial.number), log.results_of(trial.number)
+                if ending is not None:
+                    nats = results[-1].validation_nats if results else None
+                    self._sampler.tell(trial, None if ending == "failed" else nats)
 
     def __getstate__(self) -> dict[str, object]:
         """Leave all out of Tune's pickled record of the search: a display has locks and threads."""

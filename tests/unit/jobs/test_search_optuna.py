@@ -64,6 +64,17 @@ def test_what_an_earlier_start_measured_counts_as_if_it_had_been_drawn() -> None
     assert sum(trial.changes[KIND] == "mlp" for trial in drawn) >= 8
 
 
+@pytest.mark.parametrize("figure", [None, math.nan, math.inf])
+def test_what_failed_in_an_earlier_start_counts_as_bad(figure: float | None) -> None:
+    sampler = OptunaSampler(search("search.num_trials=20"), num_planned=20)
+    for number in range(10):
+        rate = 1e-4 * 2**number  # over all of the space
+        sampler.tell(PlannedTrial(number, {RATE: rate, KIND: "mlp"}), 5.0)
+        sampler.tell(PlannedTrial(number + 10, {RATE: rate, KIND: "linear"}), figure)
+    drawn = [sampler.draw(number) for number in range(20, 30)]
+    assert sum(trial.changes[KIND] == "mlp" for trial in drawn) >= 8
+
+
 def test_base_outside_the_space_is_passed_over_and_a_failed_draw_is_told() -> None:
     config = search("base.training.learning_rate=0.5")
     sampler = OptunaSampler(config, num_planned=1)

@@ -117,6 +117,30 @@ def test_a_failed_trial_does_not_end_the_draws(tmp_path: Path) -> None:
     assert begun.numbers == [0, 1, 2, 3]
 
 
+def test_trials_that_failed_in_an_earlier_start_are_told_as_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: dict[int, float | None] = {}
+
+    class Sampler:
+        def __init__(self, config: AnySearch, *, num_planned: int) -> None: ...
+
+        def tell(self, trial: PlannedTrial, validation_nats: float | None) -> None:
+            told[trial.number] = validation_nats
+
+    monkeypatch.setattr(search_suggest, "OptunaSampler", Sampler)
+    keep_trials([PlannedTrial(number, {}) for number in range(5)], tmp_path)
+    log = SearchLog(tmp_path)
+    for number, nats in ((0, 2.0), (1, 3.0), (2, 4.0), (4, 5.0)):
+        log.add(TrialResult(number, 10, nats))
+    log.add(TrialEnd(0, "complete"))
+    log.add(TrialEnd(1, "stopped"))
+    log.add(TrialEnd(2, "failed"))  # after a measurement
+    log.add(TrialEnd(3, "failed"))  # before any
+    searcher(search(*OPTUNA), tmp_path, Begun())
+    assert told == {0: 2.0, 1: 3.0, 2: None, 3: None}
+
+
 def test_tunes_record_of_a_search_holds_nothing_that_cannot_be_pickled(tmp_path: Path) -> None:
     lock = threading.Lock()  # as a display has
 

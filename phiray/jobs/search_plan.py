@@ -27,6 +27,8 @@ from phiray.runtime import num_cores
 
 PLAN_FILE = "trials.json"
 TRIALS_FOLDER = "trials"
+MAX_DRAWS = 100
+"""For one trial of Optuna's, until there is one that can be trained."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ def plan_trials(config: AnySearch, folder: Path) -> list[PlannedTrial]:
     trials = _draw(config.search, config.base, seed=config.run.seed)
     for trial in trials:
         trial_config(config, trial, folder=folder)
+    if config.search.algorithm == "optuna":
+        _check_some_draw(config, folder)
     return trials
 
 
@@ -122,12 +126,36 @@ def _draw(search: SearchConfig, base: AnyStageConfig, *, seed: int) -> list[Plan
     elif search.algorithm == "optuna":
         drawn = []  # each once the trials before it have measured something
     else:
-        random = np.random.RandomState(seed % 2**32)  # what Tune's domains take; it has 32 bits
-        drawn = [
-            {dimension.key: _draw_value(dimension, random) for dimension in dimensions}
-            for _ in range(search.num_trials - 1)
-        ]
+        drawn = _draw_at_random(dimensions, search.num_trials - 1, seed=seed)
     return [PlannedTrial(number, changes) for number, changes in enumerate([{}, *drawn])]
+
+
+def _draw_at_random(
+    dimensions: Sequence[Dimension], number: int, *, seed: int
+) -> list[dict[str, JsonValue]]:
+    random = np.random.RandomState(seed % 2**32)  # what Tune's domains take; it has 32 bits
+    return [
+        {dimension.key: _draw_value(dimension, random) for dimension in dimensions}
+        for _ in range(number)
+    ]
+
+
+def _check_some_draw(config: AnySearch, folder: Path) -> None:
+    """Refuse a space that holds nothing to train, which Optuna would meet after `base` alone.
+
+    Raises:
+        ConfigError: of the last draw, if none can be trained.
+    """
+    refused: ConfigError | None = None
+    for changes in _draw_at_random(config.search.dimensions, MAX_DRAWS, seed=config.run.seed):
+        try:
+            trial_config(config, PlannedTrial(1, changes), folder=folder)
+        except ConfigError as error:
+            refused = error
+        else:
+            return
+    if refused is not None:
+        raise refused
 
 
 def _is_base(base: AnyStageConfig, changes: Mapping[str, JsonValue]) -> bool:

@@ -14,12 +14,15 @@ from phiray.config.search import AnySearch
 from phiray.errors import ConfigError
 from phiray.jobs.search_log import SearchLog
 from phiray.jobs.search_optuna import OptunaSampler
-from phiray.jobs.search_plan import PlannedTrial, keep_trials, num_trials, trial_config
+from phiray.jobs.search_plan import (
+    MAX_DRAWS,
+    PlannedTrial,
+    keep_trials,
+    num_trials,
+    trial_config,
+)
 from phiray.jobs.trial import TrialPayload
 from phiray.training.loop import VALIDATION_METRIC
-
-MAX_DRAWS = 100
-"""For one trial, until there is one that can be trained."""
 
 Begin = Callable[[PlannedTrial], dict[str, TrialPayload]]
 """Told of each trial that is to start; returns what Tune gives to it."""

@@ -50,6 +50,27 @@ def test_a_setting_that_does_not_exist_is_refused(tmp_path: Path) -> None:
         plan_trials(search("search.space=['projector.depth=choice(1)']"), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("space", "told"),
+    [
+        ("projector.depth=choice(1)", r"projector\.depth is not a setting"),
+        ("projector.kind=choice(lin, mpl)", "It must be linear, mlp or moe"),
+        ("training.warmup_steps=choice(100000)", "which cannot be trained"),
+    ],
+)
+def test_optunas_space_is_refused_before_base_runs_if_nothing_can_be_trained(
+    tmp_path: Path, space: str, told: str
+) -> None:
+    with pytest.raises(ConfigError, match=told):
+        plan_trials(search("search.algorithm=optuna", f"search.space=['{space}']"), tmp_path)
+
+
+def test_optuna_plans_base_alone_where_some_combination_can_be_trained(tmp_path: Path) -> None:
+    space = "search.space=['training.warmup_steps=choice(10, 100000)']"
+    trials = plan_trials(search("search.algorithm=optuna", space), tmp_path)
+    assert [trial.changes for trial in trials] == [{}]
+
+
 def test_a_trial_is_a_run_in_the_folder_of_the_search(tmp_path: Path) -> None:
     config = search(SPACE, "search.algorithm=grid")
     trial = plan_trials(config, tmp_path)[2]

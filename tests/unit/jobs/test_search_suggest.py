@@ -101,7 +101,13 @@ def test_a_space_that_holds_nothing_to_train_is_refused(
 ) -> None:
     monkeypatch.setattr(search_suggest, "MAX_DRAWS", 3)
     space = "search.space=['training.warmup_steps=choice(100000)']"
-    giving = searcher(search(*OPTUNA, space), tmp_path, Begun())
+    giving = PlannedSearcher(
+        search(*OPTUNA, space),
+        [PlannedTrial(0, {})],
+        folder=tmp_path,
+        log=SearchLog(tmp_path),
+        begin=Begun(),
+    )
     giving.suggest("base")
     with pytest.raises(ConfigError, match=r"3 draws of search\.space gave nothing"):
         giving.suggest("first")

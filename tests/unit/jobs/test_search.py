@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+from ray.tune.search.optuna import optuna_search
 
 from phiray.config.load import load_search
 from phiray.config.show import yaml_from_config
@@ -57,6 +58,17 @@ def test_a_search_with_other_settings_is_refused(tmp_path: Path) -> None:
     (folder / SETTINGS_FILE).write_text(yaml_from_config(other))
     with pytest.raises(ConfigError, match=r"search\.num_trials was 9, now 8"):
         run_search(config, display=SilentDisplay())
+
+
+def test_a_search_without_optuna_installed_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(optuna_search, "ot", None)  # as where the import fails
+    changes = [f"run.output_dir={tmp_path}", "search.algorithm=optuna"]
+    config = load_search("tiny", "projector", overrides=changes)
+    with pytest.raises(ConfigError, match=r"Install it with pip install \"phiray\[optuna\]\""):
+        run_search(config, display=SilentDisplay())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:

@@ -214,13 +214,7 @@ def _run_trials(
     def begin(trial: PlannedTrial) -> dict[str, TrialPayload]:
         watch.expect(trial)
         _error_file(folder, trial).unlink(missing_ok=True)
-        payload: TrialPayload = {
-            "search": config.model_dump(mode="json"),
-            "folder": str(folder),
-            "number": trial.number,
-            "changes": trial.changes,
-        }
-        return {"trial": payload}
+        return {"trial": _payload(config, trial, folder=folder)}
 
     num_cpus = _cpus_of_trial(config) * search.max_concurrent + 1
     with ray_session(num_cpus=num_cpus, dashboard=True) as url, watch:
@@ -259,6 +253,15 @@ def _run_trials(
     unfinished = [trial for trial in ran if log.endings.get(trial.number) != "failed"]
     num_failed = len(ran) - len(unfinished)
     _raise_first_error(folder, unfinished, errors=outcome.errors[num_failed:])
+
+
+def _payload(config: AnySearch, trial: PlannedTrial, *, folder: Path) -> TrialPayload:
+    return {
+        "search": config.model_dump(mode="json"),
+        "folder": str(folder),
+        "number": trial.number,
+        "changes": trial.changes,
+    }
 
 
 def _trial_name(trial: Trial) -> str:

@@ -29,6 +29,8 @@ Decode = Literal["worker", "tasks"]
 
 CPUS_PER_READER = 0.5
 """What one reader reserves: a whole CPU beside a trainer starves two-core machines."""
+NODE_ID_LABEL = "ray.io/node-id"
+"""What Ray itself labels each node with."""
 ROWS_PER_BLOCK = 128
 """Rows of one Ray Data block: about 20 MB of COCO JPEGs, and few enough for an early first step."""
 STORE_FRACTION = 0.5
@@ -126,6 +128,7 @@ def _stream_tables(
     dataset.context.execution_options = ExecutionOptions(
         preserve_order=True,
         resource_limits=ExecutionResources.for_limits(object_store_memory=limit),
+        label_selector=_this_node(),
     )
     tables: Iterator[pa.Table] = iter(
         dataset.iter_batches(
@@ -133,6 +136,14 @@ def _stream_tables(
         )
     )
     return tables
+
+
+def _this_node() -> dict[str, str]:
+    """Keep readers beside their worker; Ray Data would spread them, also over a head without CPUs.
+
+    The CPUs reserved for them are on its node, and the copies of the files that they read.
+    """
+    return {NODE_ID_LABEL: ray.get_runtime_context().get_node_id()}
 
 
 def store_share(store_bytes: float, *, num_pipelines: int) -> int:

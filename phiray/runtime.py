@@ -1,4 +1,4 @@
-"""Environment variables, Ray's start, its token: the one place for them, but for threads.py.
+"""Environment variables, Ray's start, its token: read here, in threads.py and in node.py.
 
 Source: Ray 2.60 token authentication and Train V2 settings; the values were measured on two cores.
 Limits: an embedded Ray on this machine, or the cluster that this process is a job of; submitting

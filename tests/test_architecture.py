@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "phiray"
 
 LAYERS = (
-    {"phiray", "errors", "threads", "types"},
+    {"phiray", "errors", "node", "threads", "types"},
     {"batch"},
     {"config", "text", "images", "runtime", "terminal", "tables"},
     {"data", "models", "losses", "checkpoints", "clusters"},
@@ -26,7 +26,7 @@ LATE_IMPORTS = {"cli.py", "stages/registry.py", "models/build.py"}
 """Files that may import inside a function: the command line, and the two registries."""
 RAY_FILES = {"runtime.py", "data/pipeline.py"}
 RAY_FOLDER = "jobs/"
-ENVIRONMENT_FILES = {"runtime.py", "threads.py"}
+ENVIRONMENT_FILES = {"runtime.py", "threads.py", "node.py"}
 MAX_FUNCTION_LINES = 60
 """Doc string included; STYLE: rarely above 50."""
 MAX_POSITIONAL = 5

@@ -5,9 +5,10 @@ Gutenberg text files, RedPajama-Data-1T-Sample), below one root folder.
 Limits: paths are local; relative ones are looked up below `root`.
 """
 
+from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from phiray.config.base import Config
 
@@ -29,6 +30,13 @@ def padded_length(length: int) -> int:
 def longest_row(positions: int) -> int:
     """Return the tokens of the longest row whose batch takes at most so many positions."""
     return positions // _LENGTH_MULTIPLE * _LENGTH_MULTIPLE
+
+
+def absolute_folder(folder: str | None) -> str | None:
+    """Refuse a folder that would be another one in each process's own working directory."""
+    if folder is not None and not Path(folder).expanduser().is_absolute():
+        raise ValueError(f"{folder!r} is no absolute path. Each process has a folder of its own.")
+    return folder
 
 
 class SplitConfig(Config):
@@ -62,6 +70,15 @@ class TextDataConfig(Config):
     """How documents are held out."""
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1)
     """Share (0..1) of documents that may be unusable before the run stops."""
+    node_cache: str | None = None
+    """Folder on each node's own disk for copies of the tokenised shards, fetched on first use and
+    verified; absolute. It is for nodes that share their storage: none reads that directly. The
+    variable PHIRAY_NODE_CACHE of a node names another folder for this node."""
+    node_cache_gb: float | None = Field(default=None, gt=0)
+    """Most of that disk in 10**9 bytes: what was not used for longest goes first. None takes all
+    but a tenth of the disk. Where a file has no room it is read from the storage."""
+
+    _check_node_cache = field_validator("node_cache")(absolute_folder)
 
 
 class ImageDataConfig(Config):
@@ -102,6 +119,15 @@ class ImageDataConfig(Config):
     each of them decodes as well: raise it where a GPU waits for images."""
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1)
     """Share (0..1) of rows that may be unusable before the run stops."""
+    node_cache: str | None = None
+    """Folder on each node's own disk for copies of the images, fetched on first use and verified;
+    absolute. It is for nodes that share their storage: none reads that directly. The
+    variable PHIRAY_NODE_CACHE of a node names another folder for this node."""
+    node_cache_gb: float | None = Field(default=None, gt=0)
+    """Most of that disk in 10**9 bytes: what was not used for longest goes first. None takes all
+    but a tenth of the disk. Where a file has no room it is read from the storage."""
+
+    _check_node_cache = field_validator("node_cache")(absolute_folder)
 
     @model_validator(mode="after")
     def _check_lists(self) -> "ImageDataConfig":

@@ -20,6 +20,7 @@ from phiray.config.data import ImageDataConfig
 from phiray.data.annotations import Excluded, check_excluded, existing_files
 from phiray.data.coco import CaptionedImage, read_coco_captions
 from phiray.data.conversations import Conversation, read_conversations
+from phiray.data.node_cache import NodeCache
 from phiray.data.rows import FILLER, Row, bad_row, table_from_rows
 from phiray.data.split import SETTING_OF, Part, image_key, part_of
 from phiray.errors import DataError
@@ -75,6 +76,7 @@ class CaptionRows:
         )
         self.tokenizer = Tokenizer.load(root / config.tokenizer)
         self.excluded = found.excluded
+        self._cache = NodeCache(config.node_cache, max_gb=config.node_cache_gb)
         self._max_length = config.max_length
         self._num_patches = num_patches
         self._rows = [
@@ -112,7 +114,7 @@ class CaptionRows:
         if len(row.input_ids) > self._max_length:
             detail = f"image {image.image_id}: {len(row.input_ids)} tokens, over {self._max_length}"
             return bad_row(row_id, reason="too long", detail=detail)
-        return row_with_image(row_id, row, path=image.path)
+        return row_with_image(row_id, row, path=image.path, cache=self._cache)
 
 
 class ConversationRows:
@@ -141,6 +143,7 @@ class ConversationRows:
         self.examples: list[Conversation] = select_part(found.rows, config, part=part, seed=seed)
         self.tokenizer = Tokenizer.load(root / config.tokenizer)
         self.excluded = found.excluded
+        self._cache = NodeCache(config.node_cache, max_gb=config.node_cache_gb)
         self._max_length = config.max_length
         self._system = config.system_prompt
         self._num_patches = num_patches
@@ -180,7 +183,7 @@ class ConversationRows:
         except DataError as error:
             detail = f"image {example.image_id}: {error.message}"
             return bad_row(row_id, reason="too long", detail=detail)
-        return row_with_image(row_id, row, path=example.path)
+        return row_with_image(row_id, row, path=example.path, cache=self._cache)
 
 
 def select_part(
@@ -212,10 +215,10 @@ def read_rows(row_ids: npt.NDArray[np.int64], read_row: Callable[[int], Row]) ->
     )
 
 
-def row_with_image(row_id: int, tokens: TokenRow, *, path: Path) -> Row:
+def row_with_image(row_id: int, tokens: TokenRow, *, path: Path, cache: NodeCache) -> Row:
     """Join tokens and the encoded image, or say why the file cannot be read."""
     try:
-        with path.open("rb") as file:
+        with cache.open(str(path)) as file:
             data = file.read(MAX_BYTES + 1)  # one more than allowed: the decoder refuses it
     except OSError as error:
         reason = "missing image" if isinstance(error, FileNotFoundError) else "unreadable image"

@@ -67,9 +67,20 @@ class _Job:
 
 
 def prepare_text(
-    config: TextDataConfig, *, part: Part = "train", progress: Progress | None = None
+    config: TextDataConfig,
+    *,
+    part: Part = "train",
+    hash_tokens: bool = True,
+    progress: Progress | None = None,
 ) -> PreparedText:
     """Tokenise a part of a data set, or find it as it was tokenised before.
+
+    Args:
+        config: of the data.
+        part: of it.
+        hash_tokens: whether tokens that are found are read, too: who reads them through a node's
+            cache verifies them there, and would fetch them twice.
+        progress: told of what takes long.
 
     Raises:
         DataError: if inputs are missing (66) or too many are unusable (65), or if the folder
@@ -80,7 +91,7 @@ def prepare_text(
     plan = _plan(job)
     folder = root / config.prepared / f"{config.source}-{plan.fingerprint[:16]}"
     was_there = folder.exists()
-    found = find_prepared(folder, fingerprint=plan.fingerprint)
+    found = find_prepared(folder, fingerprint=plan.fingerprint, hash_tokens=hash_tokens)
     if found is not None:
         return found
     if was_there:  # and refused; what another worker finishes from here on must stay

@@ -1,11 +1,11 @@
 """Prepared text as rows, and the held-out documents that no row is made of.
 
 Source: DESIGN 6; random rows from a memory map read 200 times faster than from Parquet.
-Limits: every node must see the prepared folder under the same path.
+Limits: every node must see the prepared folder under the same path; it may keep a copy of its own.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from phiray.config.data import TextDataConfig
 from phiray.data.documents import index_documents, read_document
-from phiray.data.prepared import TOKENS_FILE, PreparedText
+from phiray.data.node_cache import NodeCache
+from phiray.data.prepared import PreparedText
 from phiray.data.records import Document
 from phiray.data.rows import ROW_SCHEMA
 from phiray.errors import DataError, ExitCode
@@ -31,15 +32,21 @@ class TextRows:
     packing: Packing
     dtype: str
     fingerprint: str
+    sha256: str
+    """Of the file, by its manifest."""
+    cache: NodeCache = field(default_factory=NodeCache, compare=False)
+    """Copies of the node on which rows are read."""
 
     @staticmethod
-    def from_prepared(prepared: PreparedText) -> "TextRows":
-        """See a prepared folder as rows."""
+    def from_prepared(prepared: PreparedText, *, cache: NodeCache | None = None) -> "TextRows":
+        """See a prepared folder as rows, read through a node's cache where there is one."""
         return TextRows(
-            file=str((prepared.folder / TOKENS_FILE).resolve()),
+            file=str(prepared.tokens_file.resolve()),
             packing=prepared.packing,
             dtype=prepared.dtype.name,
             fingerprint=prepared.manifest.fingerprint,
+            sha256=prepared.tokens_sha256,
+            cache=cache or NodeCache(),
         )
 
     @property
@@ -54,7 +61,8 @@ class TextRows:
             row_ids: (rows,), each 0 .. num_rows - 1, or FILLER_ROW for an empty row.
 
         Raises:
-            DataError: if a row does not exist (65), or the tokens are not on this machine (66).
+            DataError: if a row does not exist or the tokens are damaged (65), or if they are not on
+                this machine (66).
         """
         self._check(row_ids)
         is_real = row_ids != FILLER_ROW
@@ -70,7 +78,8 @@ class TextRows:
     def _rows(self) -> npt.NDArray[np.integer]:
         """Map the rows; (rows, seq) uint16 or uint32."""
         try:
-            stream = np.memmap(self.file, dtype=self.dtype, mode="r")
+            with self.cache.open(self.file, sha256=self.sha256) as file:
+                stream = np.memmap(file, dtype=self.dtype, mode="r")
         except FileNotFoundError as error:
             raise DataError(
                 f"The tokenised rows {self.file} are not on this machine. Expected them under the "

@@ -41,6 +41,8 @@ _MAY_CHANGE = (
     "run.output_dir",
     "data.root",
     "data.prepared",
+    "data.node_cache",
+    "data.node_cache_gb",
     "language_model",
     "checkpoint",
     "vision.weights",

@@ -9,6 +9,7 @@ from phiray.config.model import ModelDescription, PhiConfig, rounded_vocab_size
 from phiray.config.stages import LitgptConfig, ScratchConfig
 from phiray.config.training import StandardMethod
 from phiray.data.annotations import Excluded
+from phiray.data.node_cache import NodeCache
 from phiray.data.prepare import prepare_text
 from phiray.data.prepared import PreparedText
 from phiray.data.text_rows import TextRows
@@ -41,12 +42,13 @@ def build_text_stage(
     config: ScratchConfig | LitgptConfig, *, kind: LanguageModelKind
 ) -> StageParts:
     """Build packed rows and a model with random weights, all of it trainable."""
-    prepared = prepare_text(config.data)
+    cache = NodeCache(config.data.node_cache, max_gb=config.data.node_cache_gb)
+    prepared = prepare_text(config.data, hash_tokens=cache.folder is None)
     model = build_language_model(config.model, kind=kind, seed=config.run.seed)
     freeze_for_stage(model, config.stage)
     return StageParts(
-        source=TextRows.from_prepared(prepared),
-        validation=_validation_rows(config.data),
+        source=TextRows.from_prepared(prepared, cache=cache),
+        validation=_validation_rows(config.data, cache),
         objective=Objective(
             model,
             moe=config.model.moe,
@@ -62,10 +64,11 @@ def build_text_stage(
     )
 
 
-def _validation_rows(data: TextDataConfig) -> TextRows | None:
+def _validation_rows(data: TextDataConfig, cache: NodeCache) -> TextRows | None:
     if data.split.validation_fraction == 0:
         return None
-    return TextRows.from_prepared(prepare_text(data, part="validation"))
+    prepared = prepare_text(data, part="validation", hash_tokens=cache.folder is None)
+    return TextRows.from_prepared(prepared, cache=cache)
 
 
 def check_vocabulary(tokenizer: Tokenizer, model: PhiConfig) -> None:

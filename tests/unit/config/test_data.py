@@ -1,8 +1,12 @@
 """Settings of the data."""
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 from pydantic import ValidationError
 
+from phiray.config.base import Config
 from phiray.config.data import (
     ImageDataConfig,
     SplitConfig,
@@ -27,6 +31,16 @@ def test_split_leaves_something_on_both_sides(fraction: float) -> None:
 def test_image_data_refuses_an_empty_list_of_files(key: str) -> None:
     with pytest.raises(ValidationError, match=rf"{key} is empty\. Name at least one"):
         ImageDataConfig.model_validate({key: []})
+
+
+@pytest.mark.parametrize("kind", [ImageDataConfig, partial(TextDataConfig, source="gutenberg")])
+def test_node_cache_is_an_absolute_folder(kind: Callable[..., Config]) -> None:
+    assert kind(node_cache="/disk", node_cache_gb=0.5).model_dump()["node_cache"] == "/disk"
+    assert kind(node_cache="~/cache").model_dump()["node_cache"] == "~/cache"
+    with pytest.raises(ValidationError, match="'disk' is no absolute path"):
+        kind(node_cache="disk")
+    with pytest.raises(ValidationError, match=r"node_cache_gb\n.*greater than 0"):
+        kind(node_cache="/disk", node_cache_gb=0)
 
 
 def test_longest_row_is_the_longest_whose_padding_fits() -> None:

@@ -28,7 +28,7 @@ def test_read_batch_gives_what_the_steps_of_a_run_give(tmp_path: Path) -> None:
 def test_read_batch_of_text_has_no_pictures(tmp_path: Path) -> None:
     file = tmp_path / "tokens.bin"
     np.arange(16, dtype="<u2").tofile(file)
-    rows = TextRows(str(file), Packing(16, 8), "uint16", "x")
+    rows = TextRows(str(file), Packing(16, 8), "uint16", "x", "0" * 64)
     batch, _ = read_batch(rows, np.array([1]), pad_id=PAD, image_size=None)
     assert batch["input_ids"].tolist() == [list(range(8, 16))]
     assert "pixel_values" not in batch

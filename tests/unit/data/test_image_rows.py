@@ -193,6 +193,30 @@ def test_rows_that_cannot_be_used_keep_their_place(config: ImageDataConfig) -> N
 
 
 @pytest.mark.parametrize("kind", [CaptionRows, ConversationRows])
+def test_rows_through_a_nodes_cache_are_the_same(
+    config: ImageDataConfig, tmp_path: Path, kind: type[CaptionRows] | type[ConversationRows]
+) -> None:
+    node = tmp_path / "node"
+    direct = kind(config, num_patches=NUM_PATCHES, seed=0)
+    rows = kind(with_settings(config, node_cache=str(node)), num_patches=NUM_PATCHES, seed=0)
+    row_ids = np.array([rows.num_rows - 1, FILLER_ROW, *range(rows.num_rows)])
+    direct.examples[0].path.unlink()
+    direct.examples[1].path.write_bytes(b"")
+    expected = direct.read(row_ids)
+
+    first = rows.read(row_ids)
+    next(node.glob("*/*")).write_bytes(b"damaged")
+    again = rows.read(row_ids)
+
+    assert expected["error"].null_count < len(row_ids)
+    assert first.equals(expected)
+    assert again.equals(expected)
+    assert direct.fingerprint == rows.fingerprint
+    stored = sorted(copy.read_bytes() for copy in node.glob("*/*"))
+    assert stored == sorted(example.path.read_bytes() for example in rows.examples[1:])
+
+
+@pytest.mark.parametrize("kind", [CaptionRows, ConversationRows])
 def test_rows_that_are_too_long_keep_their_place(
     config: ImageDataConfig, kind: type[CaptionRows] | type[ConversationRows]
 ) -> None:

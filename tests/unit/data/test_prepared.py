@@ -73,6 +73,17 @@ def test_folder_of_other_inputs_is_not_taken(
     assert "event=prepared_text_changed" in caplog.text
 
 
+def test_tokens_may_be_left_to_whoever_reads_them_but_not_their_size(tmp_path: Path) -> None:
+    prepared = _write(tmp_path / "p")
+    fingerprint = prepared.manifest.fingerprint
+    prepared.tokens_file.write_bytes(b"x" * 16)
+    assert find_prepared(prepared.folder, fingerprint=fingerprint, hash_tokens=False) == prepared
+    prepared.tokens_file.write_bytes(b"x" * 15)
+    assert find_prepared(prepared.folder, fingerprint=fingerprint, hash_tokens=False) is None
+    prepared.tokens_file.unlink()
+    assert find_prepared(prepared.folder, fingerprint=fingerprint, hash_tokens=False) is None
+
+
 @pytest.mark.parametrize(
     ("name", "content"), [(TOKENS_FILE, b"x" * 16), (TOKENS_FILE, None), (MANIFEST_FILE, b"{")]
 )

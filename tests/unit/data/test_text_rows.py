@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from phiray.config.data import SplitConfig, TextDataConfig
+from phiray.data.node_cache import NodeCache
 from phiray.data.prepare import prepare_text
 from phiray.data.prepared import PreparedText
 from phiray.data.rows import ROW_SCHEMA, RowSource
@@ -97,6 +98,35 @@ def test_tokens_that_are_not_here_exit_66(prepared: PreparedText) -> None:
     with pytest.raises(DataError, match="shared storage") as caught:
         rows.read(np.array([0]))
     assert caught.value.exit_code == ExitCode.MISSING_INPUT
+
+
+def test_rows_through_a_nodes_cache_are_the_same(prepared: PreparedText, tmp_path: Path) -> None:
+    direct = TextRows.from_prepared(prepared)
+    rows = TextRows.from_prepared(prepared, cache=NodeCache(str(tmp_path / "node")))
+    row_ids = np.array([3, FILLER_ROW, rows.num_rows - 1, 0])
+
+    first = rows.read(row_ids)
+    (copy,) = (tmp_path / "node").glob("*/*")
+    copy.write_bytes(bytes(copy.stat().st_size))
+    again = rows.read(row_ids)
+    Path(rows.file).unlink()
+    without_storage = rows.read(row_ids)
+
+    prepared.tokens_file.write_bytes(copy.read_bytes())
+    expected = direct.read(row_ids)
+    assert first.equals(expected)
+    assert again.equals(expected)
+    assert without_storage.equals(expected)
+    assert copy.name == prepared.tokens_sha256
+
+
+def test_tokens_that_changed_on_the_storage_are_refused(
+    prepared: PreparedText, tmp_path: Path
+) -> None:
+    rows = TextRows.from_prepared(prepared, cache=NodeCache(str(tmp_path / "node")))
+    Path(rows.file).write_bytes(bytes(Path(rows.file).stat().st_size))
+    with pytest.raises(DataError, match="is not the file that its manifest names"):
+        rows.read(np.array([0]))
 
 
 def test_heldout_documents_are_those_no_row_is_made_of(

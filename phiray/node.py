@@ -1,0 +1,25 @@
+"""What a node says of itself in its environment, whatever the settings of a run say.
+
+Source: nodes of one cluster may keep their own disks in different places (NVMe here, a volume of
+Kubernetes there), and a run has one file of settings for all of them.
+Limits: read where it is used, in each process of the node; apart from `runtime.py`, since data is
+read on machines without Ray, too.
+"""
+
+import os
+from pathlib import Path
+
+NODE_CACHE = "PHIRAY_NODE_CACHE"
+
+
+def node_cache_folder(setting: str | None) -> Path | None:
+    """Return the folder of this node's cache: its own word, else that of the settings.
+
+    Args:
+        setting: `data.node_cache`.
+
+    Returns:
+        An absolute path, or None if neither names a folder.
+    """
+    folder = os.environ.get(NODE_CACHE) or setting
+    return Path(folder).expanduser().absolute() if folder else None

@@ -1,0 +1,22 @@
+from pathlib import Path
+
+import pytest
+
+from phiray.node import NODE_CACHE, node_cache_folder
+
+
+@pytest.mark.parametrize(
+    ("variable", "setting", "folder"),
+    [
+        ("/node/disk", "/set", "/node/disk"),
+        ("/node/disk", None, "/node/disk"),
+        ("", "/set", "/set"),
+        ("", None, None),
+        ("", "~/cache", str(Path("~/cache").expanduser())),
+    ],
+)
+def test_node_cache_is_where_the_node_says_before_what_the_settings_say(
+    monkeypatch: pytest.MonkeyPatch, variable: str, setting: str | None, folder: str | None
+) -> None:
+    monkeypatch.setenv(NODE_CACHE, variable)
+    assert node_cache_folder(setting) == (Path(folder) if folder else None)

@@ -26,6 +26,7 @@ from phiray.evals.scoring import Pixels
 from phiray.evals.settings import EvalSettings
 from phiray.evals.tokenize_captions import tokenize_captions
 from phiray.images.decode import ImageError, decode_image
+from phiray.storage import AnyPath, join, path_of
 from phiray.text.prompts import caption_row, conversation_row
 from phiray.text.tokenizer import Tokenizer
 from phiray.types import Progress
@@ -176,7 +177,7 @@ class _Reader:
         self._num_bad = 0
         self.skipped: Counter[str] = Counter()
 
-    def read(self, path: Path) -> Pixels | None:
+    def read(self, path: AnyPath) -> Pixels | None:
         """Decode one picture; None, counted, if it cannot be used."""
         self._num_read += 1
         try:
@@ -219,8 +220,8 @@ def _train_captions(data: EvalData) -> list[tuple[str, ...]]:
 
 def _existing_names(config: ImageDataConfig) -> list[str]:
     """Name the caption files that exist, without their folders."""
-    root = Path(config.root)
-    return [Path(name).name for name in config.annotations if (root / name).is_file()]
+    root = path_of(config.root)
+    return [Path(name).name for name in config.annotations if join(root, name).is_file()]
 
 
 def _caption_rows(data: EvalData, part: Part) -> CaptionRows:

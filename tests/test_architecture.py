@@ -9,7 +9,7 @@ PACKAGE = ROOT / "phiray"
 
 LAYERS = (
     {"phiray", "errors", "node", "threads", "types"},
-    {"batch"},
+    {"batch", "storage"},
     {"config", "text", "images", "runtime", "terminal", "tables"},
     {"data", "models", "losses", "checkpoints", "clusters"},
     {"training", "planning"},

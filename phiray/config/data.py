@@ -2,7 +2,8 @@
 
 Source: the layouts are those of the real downloads (COCO 2017, LLaVA-Instruct-150K, Project
 Gutenberg text files, RedPajama-Data-1T-Sample), below one root folder.
-Limits: paths are local; relative ones are looked up below `root`.
+Limits: relative paths are looked up below `root`. Images and what belongs to them may lie at a URL
+that fsspec can open; text may not.
 """
 
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from phiray.config.base import Config
+from phiray.storage import is_url
 
 LLAVA_SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
@@ -80,12 +82,24 @@ class TextDataConfig(Config):
 
     _check_node_cache = field_validator("node_cache")(absolute_folder)
 
+    @field_validator("root", "tokenizer", "prepared")
+    @classmethod
+    def _check_path(cls, place: str) -> str:
+        if is_url(place):
+            raise ValueError(
+                f"{place!r} is a URL. Text is read by path: each start hashes all of it. Mount the "
+                "storage, or copy the text to storage that all nodes share."
+            )
+        return place
+
 
 class ImageDataConfig(Config):
     """Images with captions (`align`) or with conversations (`instruct`)."""
 
     root: str = "phiray-demo/data"
-    """Folder that holds the data sets; the default is what `phiray demo` writes."""
+    """Folder that holds the data sets; the default is what `phiray demo` writes. It, `images`,
+    `tokenizer` and the files named here may be URLs that fsspec can open (s3://bucket/data); the
+    environment of each node then needs the package for them (s3fs, gcsfs)."""
     images: str = "coco/images"
     """Folder searched for images, below `root` unless absolute."""
     annotations: list[str] = Field(

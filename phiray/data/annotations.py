@@ -9,9 +9,9 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from phiray.errors import DataError, ExitCode
+from phiray.storage import AnyPath, join, version_of
 
 MAX_JSON_BYTES = 4 * 1024**3
 """Largest annotation file: LLaVA's largest mix is 1 GB."""
@@ -30,14 +30,15 @@ class Excluded:
     """Which record, and what was found."""
 
 
-def read_json(path: Path) -> object:
+def read_json(path: AnyPath) -> object:
     """Read one JSON file.
 
     Raises:
         DataError: if it is too large, an LFS pointer, not UTF-8, or not JSON.
     """
-    if path.stat().st_size > MAX_JSON_BYTES:
-        raise _not_json(path, f"it has {path.stat().st_size} bytes, over {MAX_JSON_BYTES}")
+    num_bytes = version_of(path).num_bytes
+    if num_bytes > MAX_JSON_BYTES:
+        raise _not_json(path, f"it has {num_bytes} bytes, over {MAX_JSON_BYTES}")
     data = path.read_bytes()
     if data.startswith(LFS_HEAD):
         raise _not_json(path, "it is a Git LFS pointer, not the file itself")
@@ -47,18 +48,18 @@ def read_json(path: Path) -> object:
         raise _not_json(path, str(error)) from error
 
 
-def existing_files(root: Path, names: Sequence[str], *, setting: str) -> list[Path]:
+def existing_files(root: AnyPath, names: Sequence[str], *, setting: str) -> list[AnyPath]:
     """Give those of the named files that exist below `root`.
 
     Raises:
         DataError: with exit code 66 if there is none.
     """
-    files = [path for name in names if (path := root / name).is_file()]
+    files = [path for name in names if (path := join(root, name)).is_file()]
     if not files:
         raise DataError(
             f"None of the {len(names)} files of {setting} exists; the first one tried is "
-            f"{root / names[0]}. Expected at least one. Set data.root to the folder of the data, "
-            f"or {setting} to its files.",
+            f"{join(root, names[0])}. Expected at least one. Set data.root to the folder of the "
+            f"data, or {setting} to its files.",
             exit_code=ExitCode.MISSING_INPUT,
         )
     return files
@@ -107,7 +108,7 @@ def _refuse_constant(name: str) -> object:
     raise ValueError(f"{name} is not a JSON value")
 
 
-def _not_json(path: Path, found: str) -> DataError:
+def _not_json(path: AnyPath, found: str) -> DataError:
     return DataError(
         f"{path} cannot be read as JSON: {found}. Expected a COCO or LLaVA annotation file. "
         "Download it again."

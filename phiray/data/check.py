@@ -15,6 +15,7 @@ from phiray.data.documents import TextSource, iter_documents, source_files
 from phiray.data.records import BadDocument
 from phiray.data.split import is_heldout
 from phiray.errors import DataError, ExitCode
+from phiray.storage import join, path_of
 from phiray.types import Progress
 
 TEXT_SOURCES: tuple[TextSource, ...] = ("gutenberg", "redpajama")
@@ -44,13 +45,15 @@ def check_data(
 
 def _files_of_config(config: ImageDataConfig) -> ImageFiles:
     """Find the annotation files of a stage's settings; those of the other stage may be absent."""
-    root = Path(config.root)
+    root = path_of(config.root)
     names = [*config.annotations, *config.conversations]
     existing_files(root, names, setting="data.annotations and data.conversations")
     return ImageFiles(
-        images=root / config.images,
-        captions=[root / name for name in config.annotations if (root / name).is_file()],
-        conversations=[root / name for name in config.conversations if (root / name).is_file()],
+        images=join(root, config.images),
+        captions=[file for name in config.annotations if (file := join(root, name)).is_file()],
+        conversations=[
+            file for name in config.conversations if (file := join(root, name)).is_file()
+        ],
         split=config.split,
     )
 

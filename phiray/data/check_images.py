@@ -8,7 +8,6 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from phiray.config.data import SplitConfig
 from phiray.data.annotations import Excluded
@@ -20,6 +19,7 @@ from phiray.data.split import image_key, is_heldout
 from phiray.errors import DataError
 from phiray.images.decode import ImageError, check_image
 from phiray.images.paths import ImageFolder, image_id_from_name
+from phiray.storage import AnyPath
 from phiray.types import Progress
 
 HARMLESS = frozenset({"duplicate caption", "duplicate row", "no captions"})
@@ -31,9 +31,9 @@ NUM_THREADS = 2
 class ImageFiles:
     """What to look through."""
 
-    images: Path
-    captions: Sequence[Path]
-    conversations: Sequence[Path]
+    images: AnyPath
+    captions: Sequence[AnyPath]
+    conversations: Sequence[AnyPath]
     split: SplitConfig
 
 
@@ -68,9 +68,9 @@ def check_images(
 
 
 def _check_captions(
-    files: Sequence[Path],
+    files: Sequence[AnyPath],
     folder: ImageFolder,
-    ids: dict[Path, int],
+    ids: dict[AnyPath, int],
     *,
     report: CheckReport,
     progress: Progress | None,
@@ -88,7 +88,7 @@ def _check_captions(
 
 
 def _check_conversations(
-    files: Sequence[Path],
+    files: Sequence[AnyPath],
     folder: ImageFolder,
     *,
     report: CheckReport,
@@ -115,8 +115,8 @@ def _report_excluded(excluded: Iterable[Excluded], report: CheckReport) -> None:
 
 
 def _digests(
-    paths: Sequence[Path], report: CheckReport, *, progress: Progress | None
-) -> Iterator[tuple[Path, str]]:
+    paths: Sequence[AnyPath], report: CheckReport, *, progress: Progress | None
+) -> Iterator[tuple[AnyPath, str]]:
     """Decode every file, and hash those that are whole."""
     checked = prefetch_in_order(_check_file, iter(paths), num_threads=NUM_THREADS)
     for index, (path, digest, fault) in enumerate(checked):
@@ -128,7 +128,7 @@ def _digests(
             yield path, digest
 
 
-def _check_file(path: Path) -> tuple[Path, str, str | None]:
+def _check_file(path: AnyPath) -> tuple[AnyPath, str, str | None]:
     """Give path, hash, and what is wrong with the file."""
     try:
         data = path.read_bytes()
@@ -142,14 +142,14 @@ def _check_file(path: Path) -> tuple[Path, str, str | None]:
 
 def _check_copies(
     folder: ImageFolder,
-    ids: Mapping[Path, int],
+    ids: Mapping[AnyPath, int],
     *,
     heldout: Mapping[int, bool],
-    digests: Mapping[Path, str],
+    digests: Mapping[AnyPath, str],
     report: CheckReport,
 ) -> None:
     """Report equal pictures under two ids, above all on both sides, and unequal ones under one."""
-    paths_of_digest: defaultdict[str, list[Path]] = defaultdict(list)
+    paths_of_digest: defaultdict[str, list[AnyPath]] = defaultdict(list)
     for path in ids:
         if path in digests:
             paths_of_digest[digests[path]].append(path)

@@ -9,7 +9,6 @@ import contextlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pycocotools.coco import COCO
 
@@ -17,6 +16,7 @@ from phiray.data.annotations import Excluded, is_coco, is_llava, read_json
 from phiray.data.records import text_fault
 from phiray.errors import DataError, ExitCode
 from phiray.images.paths import ImageFolder, image_id_from_name
+from phiray.storage import AnyPath
 from phiray.types import Progress
 
 Record = dict[str, object]
@@ -27,7 +27,7 @@ class CaptionedImage:
     """An image on disk and what people said about it."""
 
     image_id: int
-    path: Path
+    path: AnyPath
     captions: tuple[str, ...]
     """Stripped, not empty, no two equal."""
 
@@ -41,17 +41,17 @@ class CocoCaptions:
 
 
 def read_coco_captions(
-    files: Sequence[Path], folder: ImageFolder, *, progress: Progress | None = None
+    files: Sequence[AnyPath], folder: ImageFolder, *, progress: Progress | None = None
 ) -> CocoCaptions:
     """Join the captions of all files, by image id.
 
     Raises:
         DataError: if a file is not a COCO caption file (65), or no image is on disk (66).
     """
-    paths: dict[int, Path] = {}
+    paths: dict[int, AnyPath] = {}
     captions: dict[int, list[str]] = {}
     excluded: list[Excluded] = []
-    first_missing: Path | None = None
+    first_missing: AnyPath | None = None
     for index, file in enumerate(files):
         if progress is not None:
             progress("reading captions", index, len(files))
@@ -79,7 +79,7 @@ def read_coco_captions(
     return CocoCaptions(images, excluded)
 
 
-def _index_file(file: Path, excluded: list[Excluded]) -> COCO:
+def _index_file(file: AnyPath, excluded: list[Excluded]) -> COCO:
     """Read a file, keep its well-formed records, and let pycocotools join them."""
     content = read_json(file)
     if is_llava(content):
@@ -139,7 +139,7 @@ def _annotations(
 
 def _find_image(
     image: Record, folder: ImageFolder, *, where: str, excluded: list[Excluded]
-) -> Path | None:
+) -> AnyPath | None:
     """Find the file of an image record, whose name must not claim another id."""
     name, image_id = str(image["file_name"]), image["id"]
     if image_id_from_name(name) not in (None, image_id):
@@ -170,7 +170,7 @@ def _add_captions(
             texts.append(text)
 
 
-def _no_image(files: Sequence[Path], first_missing: Path | None) -> DataError:
+def _no_image(files: Sequence[AnyPath], first_missing: AnyPath | None) -> DataError:
     return DataError(
         f"No image of {', '.join(file.name for file in files)} is on disk; the first one tried is "
         f"{first_missing}. Expected their JPEG files below data.images. Set data.images to the "

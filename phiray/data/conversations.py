@@ -7,12 +7,12 @@ three forms; rows without an image are left out, since the split is by image id.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from phiray.data.annotations import Excluded, is_coco, is_llava, read_json
 from phiray.data.records import text_fault
 from phiray.errors import DataError, ExitCode
 from phiray.images.paths import ImageFolder, image_id_from_name
+from phiray.storage import AnyPath
 from phiray.text.prompts import IMAGE_MARKER, Turn, strip_image_marker
 from phiray.types import Progress
 
@@ -22,7 +22,7 @@ class Conversation:
     """An image on disk and what was asked and answered about it."""
 
     image_id: int
-    path: Path
+    path: AnyPath
     turns: tuple[Turn, ...]
     """At least one; stripped, not empty, without the image marker."""
     file: str = field(compare=False)
@@ -47,7 +47,7 @@ class _BadRecordError(Exception):
 
 
 def read_conversations(
-    files: Sequence[Path], folder: ImageFolder, *, progress: Progress | None = None
+    files: Sequence[AnyPath], folder: ImageFolder, *, progress: Progress | None = None
 ) -> Conversations:
     """Read and validate all rows of all files.
 
@@ -84,7 +84,7 @@ def read_conversations(
     return Conversations(list(rows), excluded)
 
 
-def _records(file: Path) -> list[object]:
+def _records(file: AnyPath) -> list[object]:
     content = read_json(file)
     if is_coco(content):
         raise DataError(

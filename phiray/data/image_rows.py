@@ -9,7 +9,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -25,6 +24,7 @@ from phiray.data.rows import FILLER, Row, bad_row, table_from_rows
 from phiray.data.split import SETTING_OF, Part, image_key, part_of
 from phiray.errors import DataError
 from phiray.images.paths import MAX_BYTES, ImageFolder
+from phiray.storage import AnyPath, join, path_of, version_of
 from phiray.text.prompts import TokenRow, Turn, caption_row, conversation_row
 from phiray.text.tokenizer import Tokenizer
 from phiray.types import FILLER_ROW, Progress
@@ -39,7 +39,7 @@ class HasImage(Protocol):
         ...
 
     @property
-    def path(self) -> Path:
+    def path(self) -> AnyPath:
         """The image's file."""
         ...
 
@@ -64,9 +64,10 @@ class CaptionRows:
         Raises:
             DataError: if files or images are missing (66), or too much of them is bad (65).
         """
-        root = Path(config.root)
+        root = path_of(config.root)
         files = existing_files(root, config.annotations, setting="data.annotations")
-        found = read_coco_captions(files, ImageFolder.scan(root / config.images), progress=progress)
+        images = ImageFolder.scan(join(root, config.images))
+        found = read_coco_captions(files, images, progress=progress)
         num_usable = sum(len(image.captions) for image in found.images)
         check_excluded(
             found.excluded, num_usable=num_usable, max_bad_fraction=config.max_bad_fraction
@@ -74,7 +75,7 @@ class CaptionRows:
         self.examples: list[CaptionedImage] = select_part(
             found.images, config, part=part, seed=seed
         )
-        self.tokenizer = Tokenizer.load(root / config.tokenizer)
+        self.tokenizer = Tokenizer.load(join(root, config.tokenizer))
         self.excluded = found.excluded
         self._cache = NodeCache(config.node_cache, max_gb=config.node_cache_gb)
         self._max_length = config.max_length
@@ -134,14 +135,15 @@ class ConversationRows:
         Raises:
             DataError: if files or images are missing (66), or too much of them is bad (65).
         """
-        root = Path(config.root)
+        root = path_of(config.root)
         files = existing_files(root, config.conversations, setting="data.conversations")
-        found = read_conversations(files, ImageFolder.scan(root / config.images), progress=progress)
+        images = ImageFolder.scan(join(root, config.images))
+        found = read_conversations(files, images, progress=progress)
         check_excluded(
             found.excluded, num_usable=len(found.rows), max_bad_fraction=config.max_bad_fraction
         )
         self.examples: list[Conversation] = select_part(found.rows, config, part=part, seed=seed)
-        self.tokenizer = Tokenizer.load(root / config.tokenizer)
+        self.tokenizer = Tokenizer.load(join(root, config.tokenizer))
         self.excluded = found.excluded
         self._cache = NodeCache(config.node_cache, max_gb=config.node_cache_gb)
         self._max_length = config.max_length
@@ -215,14 +217,14 @@ def read_rows(row_ids: npt.NDArray[np.int64], read_row: Callable[[int], Row]) ->
     )
 
 
-def row_with_image(row_id: int, tokens: TokenRow, *, path: Path, cache: NodeCache) -> Row:
+def row_with_image(row_id: int, tokens: TokenRow, *, path: AnyPath, cache: NodeCache) -> Row:
     """Join tokens and the encoded image, or say why the file cannot be read."""
     try:
-        with cache.open(str(path)) as file:
+        with cache.open(path) as file:
             data = file.read(MAX_BYTES + 1)  # one more than allowed: the decoder refuses it
     except OSError as error:
         reason = "missing image" if isinstance(error, FileNotFoundError) else "unreadable image"
-        return bad_row(row_id, reason=reason, detail=f"{path}: {error.strerror}")
+        return bad_row(row_id, reason=reason, detail=f"{path}: {error.strerror or error}")
     return Row(row_id, tokens.input_ids, tokens.labels, image=data)
 
 
@@ -263,9 +265,9 @@ def fingerprint_of(
     return digest.hexdigest()
 
 
-def _size_in_bytes(path: Path) -> str:
+def _size_in_bytes(path: AnyPath) -> str:
     """Return an image's size, or a mark of its own for one that is gone, which a bad row tells."""
     try:
-        return str(path.stat().st_size)
+        return str(version_of(path).num_bytes)
     except OSError:
         return "missing"

@@ -1,7 +1,7 @@
 """Files of shared storage on this node's own disk: fetched on first use, verified when opened.
 
     cache = NodeCache("/mnt/disk/phiray", max_gb=200)
-    with cache.open("/shared/prepared/tokens.bin", sha256="...") as file: ...
+    with cache.open(Path("/shared/prepared/tokens.bin"), sha256="...") as file: ...
 
 A copy's name ends in its sha256. Before that stands, for a file whose hash no manifest names, a key
 made of its path, size and version.
@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from phiray.data.cache_room import PARTIAL, CacheRoom
-from phiray.data.storage import FileVersion, describe_source, open_source
 from phiray.errors import DataError
 from phiray.node import node_cache_folder
+from phiray.storage import AnyPath, FileVersion, version_of
 
 ATTEMPTS = 2
 """So often is a file fetched that does not arrive as it should, or is gone or damaged at once."""
@@ -60,7 +60,7 @@ class NodeCache:
         self._settings = (folder, max_gb)
         self.folder = node_cache_folder(folder)
         self.num_damaged = 0
-        self._versions: dict[str, FileVersion] = {}
+        self._versions: dict[AnyPath, FileVersion] = {}
         self._verified: dict[str, tuple[int, ...]] = {}
         self._rests_until = 0.0
         self._has_told = False
@@ -72,7 +72,7 @@ class NodeCache:
         """Pickle the settings alone: the folder is that of the node where they arrive."""
         return _cache_from_settings, self._settings
 
-    def open(self, source: str, *, sha256: str | None = None) -> BinaryIO:
+    def open(self, source: AnyPath, *, sha256: str | None = None) -> BinaryIO:
         """Open this node's copy of a file, or the file itself where there can be no copy.
 
         What is open stays whole, also when its copy must make room. A copy is hashed each time that
@@ -80,7 +80,7 @@ class NodeCache:
         they are hashed once in a process, and when size or time have changed.
 
         Args:
-            source: path or URL.
+            source: where it lies on the storage.
             sha256: by the file's manifest; none if no manifest names it.
 
         Raises:
@@ -92,11 +92,11 @@ class NodeCache:
                 return self._open_copy(self.folder, source, sha256=sha256)
             except _CacheError as error:
                 self._tell_once(error)
-        return open_source(source)
+        return source.open("rb")
 
-    def _open_copy(self, folder: Path, source: str, *, sha256: str | None) -> BinaryIO:
+    def _open_copy(self, folder: Path, source: AnyPath, *, sha256: str | None) -> BinaryIO:
         for _ in range(ATTEMPTS):
-            key = sha256 or _key_of(self._version(source))
+            key = sha256 or _key_of(source, self._version(source))
             copy = _find(folder, key) or self._fetch(folder, source, sha256=sha256)
             with _own_faults(), suppress(FileNotFoundError):  # another process made room
                 file = copy.open("rb")
@@ -121,25 +121,25 @@ class NodeCache:
             os.utime(file.fileno(), ns=(time.time_ns(), status.st_mtime_ns))
         return True
 
-    def _version(self, source: str) -> FileVersion:
+    def _version(self, source: AnyPath) -> FileVersion:
         """Ask the storage for a file's version, once in this process."""
         if source not in self._versions:
-            self._versions[source] = describe_source(source)
+            self._versions[source] = version_of(source)
         return self._versions[source]
 
-    def _fetch(self, folder: Path, source: str, *, sha256: str | None) -> Path:
+    def _fetch(self, folder: Path, source: AnyPath, *, sha256: str | None) -> Path:
         """Copy a file here. Where another process is doing so, wait for its copy."""
         if time.monotonic() < self._rests_until:
             raise _CacheError("it could not be written a moment ago")
         try:
             for _ in range(ATTEMPTS):
                 version = self._version(source)
-                key = sha256 or _key_of(version)
+                key = sha256 or _key_of(source, version)
                 with _locked(folder / key[:_FOLDER_LENGTH]) as below:
                     copy = _find(folder, key)
                     if copy is None:
                         self._take_room(version.num_bytes)
-                        copy = _download(version, below, sha256=sha256)
+                        copy = _download(source, version, below, sha256=sha256)
                 if copy is not None:
                     return copy
                 del self._versions[source]  # it may have been replaced
@@ -153,7 +153,7 @@ class NodeCache:
             if not self._room.take(num_bytes):
                 raise _CacheError(f"no room for {num_bytes} bytes")
 
-    def _tell_damaged(self, copy: Path, source: str) -> None:
+    def _tell_damaged(self, copy: Path, source: AnyPath) -> None:
         self.num_damaged += 1
         _log.warning(
             "event=node_cache_damaged copy=%s source=%s count=%d: it is fetched again",
@@ -176,8 +176,8 @@ def _cache_from_settings(folder: str | None, max_gb: float | None) -> NodeCache:
     return NodeCache(folder, max_gb=max_gb)
 
 
-def _key_of(version: FileVersion) -> str:
-    text = "\0".join((version.source, str(version.num_bytes), version.version))
+def _key_of(source: AnyPath, version: FileVersion) -> str:
+    text = "\0".join((str(source), str(version.num_bytes), version.version))
     return hashlib.sha256(text.encode()).hexdigest()[:_KEY_LENGTH]
 
 
@@ -192,16 +192,18 @@ def _find(folder: Path, key: str) -> Path | None:
         raise _CacheError(str(error)) from error
 
 
-def _download(version: FileVersion, folder: Path, *, sha256: str | None) -> Path | None:
+def _download(
+    source: AnyPath, version: FileVersion, folder: Path, *, sha256: str | None
+) -> Path | None:
     """Copy a file under a name for the moment, then under its own; None if it arrived torn."""
     with _own_faults():
         descriptor, name = tempfile.mkstemp(prefix=PARTIAL, dir=folder)
     partial = Path(name)
     try:
-        num_bytes, digest = _copy_bytes(version.source, descriptor)
+        num_bytes, digest = _copy_bytes(source, descriptor)
         if num_bytes != version.num_bytes or sha256 not in (None, digest):
             return None
-        copy = folder / (sha256 or f"{_key_of(version)}-{digest}")
+        copy = folder / (sha256 or f"{_key_of(source, version)}-{digest}")
         with _own_faults():
             partial.rename(copy)
         return copy
@@ -211,11 +213,11 @@ def _download(version: FileVersion, folder: Path, *, sha256: str | None) -> Path
             partial.unlink()
 
 
-def _copy_bytes(source: str, descriptor: int) -> tuple[int, str]:
+def _copy_bytes(source: AnyPath, descriptor: int) -> tuple[int, str]:
     """Copy and hash; return the number of bytes and their sha256."""
     digest = hashlib.sha256()
     num_bytes = 0
-    with open_source(source) as stream:
+    with source.open("rb") as stream:
         while chunk := stream.read(_CHUNK_BYTES):
             digest.update(chunk)
             num_bytes += len(chunk)
@@ -249,10 +251,10 @@ def _own_faults() -> Iterator[None]:
         raise _CacheError(str(error)) from error
 
 
-def _torn(source: str, *, sha256: str | None) -> Exception:
+def _torn(source: AnyPath, *, sha256: str | None) -> Exception:
     """Say that a file did not arrive whole: an image is one bad row, a shard ends the run."""
     if sha256 is None:
-        return OSError(errno.EIO, "it does not arrive with all its bytes", source)
+        return OSError(errno.EIO, "it does not arrive with all its bytes", str(source))
     return DataError(
         f"{source} is not the file that its manifest names: its sha256 should be {sha256}. It was "
         "damaged on the storage. Delete the folder that it lies in; it is made again."

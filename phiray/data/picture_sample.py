@@ -5,18 +5,18 @@ Limits: a sample (`phiray/data/sampling.py` says what that means).
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 from phiray.data.annotations import say_counts
 from phiray.data.sampling import choose_sample, clearly_above
 from phiray.errors import DataError, ExitCode, exit_code_of
 from phiray.images.decode import ImageError, check_image
+from phiray.storage import AnyPath
 
 SAMPLE_SIZE = 200
 """Pictures looked at: one to two seconds of decoding for COCO's."""
 
 
-def check_pictures(paths: Sequence[Path], *, max_bad_fraction: float) -> None:
+def check_pictures(paths: Sequence[AnyPath], *, max_bad_fraction: float) -> None:
     """Decode a sample of pictures, the same one each time, and stop if too many are bad.
 
     Args:
@@ -39,7 +39,7 @@ def check_pictures(paths: Sequence[Path], *, max_bad_fraction: float) -> None:
         )
 
 
-def _fault(path: Path) -> tuple[str, ExitCode] | None:
+def _fault(path: AnyPath) -> tuple[str, ExitCode] | None:
     """Return what is wrong with a picture, and the exit code if most are like it."""
     try:
         check_image(path.read_bytes())

@@ -78,7 +78,7 @@ class TextRows:
     def _rows(self) -> npt.NDArray[np.integer]:
         """Map the rows; (rows, seq) uint16 or uint32."""
         try:
-            with self.cache.open(self.file, sha256=self.sha256) as file:
+            with self.cache.open(Path(self.file), sha256=self.sha256) as file:
                 stream = np.memmap(file, dtype=self.dtype, mode="r")
         except FileNotFoundError as error:
             raise DataError(

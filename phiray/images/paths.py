@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from phiray.errors import DataError, ExitCode
+from phiray.storage import AnyPath, UrlPath
 
 IMAGE_NAME = re.compile(r"(?:COCO_(?:train|val|test)\d{4}_)?(\d{1,12})\.(?:jpe?g|png|webp)", re.I)
 MAX_BYTES = 50_000_000
@@ -43,16 +44,16 @@ def safe_join(root: Path, name: str) -> Path:
 class ImageFolder:
     """The image files below a folder; `scan` looks once, lookups read no directory again."""
 
-    root: Path
-    paths: dict[int, Path]
+    root: AnyPath
+    paths: dict[int, AnyPath]
     """COCO id to file."""
-    duplicates: list[Path] = field(default_factory=list)
+    duplicates: list[AnyPath] = field(default_factory=list)
     """Further files of an id that is already in `paths`."""
-    unnamed: list[Path] = field(default_factory=list)
+    unnamed: list[AnyPath] = field(default_factory=list)
     """Image files without a COCO id in their name."""
 
     @classmethod
-    def scan(cls, root: Path) -> "ImageFolder":
+    def scan(cls, root: AnyPath) -> "ImageFolder":
         """Walk `root` in sorted order and index its images.
 
         Raises:
@@ -65,7 +66,7 @@ class ImageFolder:
                 exit_code=ExitCode.MISSING_INPUT,
             )
         folder = cls(root, {})
-        for path in _image_files(root):
+        for path in _image_files(root) if isinstance(root, Path) else _image_urls(root):
             image_id = image_id_from_name(path.name)
             if image_id is None:
                 folder.unnamed.append(path)
@@ -73,7 +74,7 @@ class ImageFolder:
                 folder.duplicates.append(path)
         return folder
 
-    def find(self, name: str) -> Path | None:
+    def find(self, name: str) -> AnyPath | None:
         """Find the file that the data calls `name`: by its id, else by its path below `root`.
 
         Raises:
@@ -83,8 +84,13 @@ class ImageFolder:
         image_id = image_id_from_name(name)
         if image_id is not None:
             return self.paths.get(image_id)
-        path = safe_join(self.root, name)
+        path = safe_join(self.root, name) if isinstance(self.root, Path) else self.root / name
         return path if path.is_file() else None
+
+
+def _image_urls(root: UrlPath) -> list[UrlPath]:
+    """List image files of a store."""
+    return sorted(path for path in root.walk() if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def _image_files(root: Path) -> list[Path]:

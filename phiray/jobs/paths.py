@@ -6,6 +6,7 @@ Limits: a value that names no existing file stays as it is (open_clip's weight t
 from pathlib import Path
 
 from phiray.config.stages import AlignConfig, AnyStageConfig, InstructConfig
+from phiray.storage import is_url
 
 
 def with_absolute_paths(config: AnyStageConfig) -> AnyStageConfig:
@@ -24,5 +25,7 @@ def with_absolute_paths(config: AnyStageConfig) -> AnyStageConfig:
 
 
 def absolute(path: str) -> str:
-    """Make a path absolute; `~` is the user's home, as in a shell."""
+    """Make a path absolute; `~` is the user's home, as in a shell. A URL is the same everywhere."""
+    if is_url(path):
+        return path
     return str(Path(path).expanduser().absolute())

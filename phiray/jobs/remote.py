@@ -26,6 +26,7 @@ from phiray.config.stages import ATTEMPT, AlignConfig, AnyStageConfig, InstructC
 from phiray.errors import ClusterError, ConfigError, ExitCode
 from phiray.jobs.connect import connect
 from phiray.jobs.display import Display
+from phiray.storage import is_url
 
 START_SECONDS = 60.0
 """A head that has just started answers before it can take a job."""
@@ -148,7 +149,11 @@ def check_remote_paths(config: AnyStageConfig) -> None:
             paths["vision.weights"] = config.vision.weights
     if isinstance(config, InstructConfig):
         paths["checkpoint"] = config.checkpoint
-    relative = [f"{key} is {path!r}" for key, path in paths.items() if not Path(path).is_absolute()]
+    relative = [
+        f"{key} is {path!r}"
+        for key, path in paths.items()
+        if not (Path(path).is_absolute() or (key == "data.root" and is_url(path)))
+    ]
     if relative:
         raise ConfigError(
             f"{'; '.join(relative)}. On a cluster, paths must be absolute, and on storage that all "

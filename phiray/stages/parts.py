@@ -16,6 +16,7 @@ from phiray.config.stages import AnyStageConfig
 from phiray.data.annotations import Excluded
 from phiray.data.rows import RowSource
 from phiray.errors import DataError, ExitCode
+from phiray.storage import is_url, join, path_of
 from phiray.text.tokenizer import TOKENIZER_FILE, Tokenizer
 from phiray.training.objective import Objective
 
@@ -81,13 +82,14 @@ def read_tokenizer(root: str, folder: str) -> Tokenizer:
     Raises:
         DataError: 66 if the data set or the tokenizer is not there.
     """
-    if not (Path(folder).is_absolute() or Path(root).is_dir()):
+    place = path_of(root)
+    if not (is_url(folder) or Path(folder).is_absolute() or place.is_dir()):
         raise DataError(
             f"data.root is {root}, which is no folder. It must be the one that holds the data "
             "sets. Correct it, or make the built-in data with `phiray demo`.",
             exit_code=ExitCode.MISSING_INPUT,
         )
-    return Tokenizer.load(Path(root) / folder)
+    return Tokenizer.load(join(place, folder))
 
 
 def config_yaml(config: AnyStageConfig) -> str:

@@ -8,11 +8,11 @@ Limits: no text ever gives the EOS, image or padding id; those are put in by id.
 import hashlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from tokenizers import Tokenizer as FastTokenizer
 
 from phiray.errors import DataError, ExitCode
+from phiray.storage import AnyPath, path_of
 
 TOKENIZER_FILE = "tokenizer.json"
 _SETTINGS_FILE = "tokenizer_config.json"
@@ -59,13 +59,13 @@ class Tokenizer:
         return _tokenizer_from_content, (self.content, self.eos_token)
 
     @staticmethod
-    def load(path: Path | str) -> "Tokenizer":
+    def load(path: AnyPath | str) -> "Tokenizer":
         """Read a folder with a `tokenizer.json`, or that file itself.
 
         Raises:
             DataError: if there is none (66), or it is broken (65).
         """
-        file = Path(path)
+        file = path_of(path) if isinstance(path, str) else path
         file = file / TOKENIZER_FILE if file.is_dir() else file
         if not file.is_file():
             raise DataError(
@@ -104,7 +104,7 @@ def _tokenizer_from_content(content: str, eos_token: str) -> Tokenizer:
     return Tokenizer(content, eos_token=eos_token)
 
 
-def _eos_token_beside(file: Path) -> str:
+def _eos_token_beside(file: AnyPath) -> str:
     """Read the name of the EOS token from the settings file beside, where there is one."""
     settings_file = file.with_name(_SETTINGS_FILE)
     if not settings_file.is_file():

@@ -50,21 +50,28 @@ def two_workers(config: AnyStageConfig) -> AnyStageConfig:
     )
 
 
-def without_cache(config: AnyStageConfig) -> AnyStageConfig:
-    data = config.data.model_copy(update={"node_cache": None})
+def at_url(config: AnyStageConfig) -> AnyStageConfig:
+    """Let images, captions and tokenizer come through fsspec."""
+    data = config.data.model_copy(update={"root": f"file://{config.data.root}"})
+    return config.model_copy(update={"data": data})
+
+
+def by_path(config: AnyStageConfig, world: Path) -> AnyStageConfig:
+    """Read the files where they lie."""
+    data = config.data.model_copy(update={"node_cache": None, "root": str(world)})
     return config.model_copy(update={"data": data})
 
 
 def train_here(config: AnyStageConfig, runs: Path) -> Path:
-    """Train in this process and without a cache; return the folder of the run."""
+    """Train in this process; return the folder of the run."""
     run = config.run.model_copy(update={"output_dir": str(runs)})
     update: dict[str, object] = {"cluster": ClusterConfig(), "run": run}
-    return train(without_cache(config).model_copy(update=update)).run_dir
+    return train(config.model_copy(update=update)).run_dir
 
 
 def images_of_ranks(config: AnyStageConfig) -> list[set[str]]:
     """Return the hashes of the images that each worker reads."""
-    rows = stage_module(config.stage).build(without_cache(config)).source
+    rows = stage_module(config.stage).build(config).source
     assert isinstance(rows, CaptionRows)
     order = OrderSettings(config.run.seed, rows.num_rows, config.training.global_batch_size)
     found = []
@@ -89,7 +96,7 @@ def test_each_node_fetches_what_its_worker_reads_and_mends_what_is_damaged(
     inputs: Inputs, tmp_path: Path
 ) -> None:
     scratch = two_workers(build_scratch(inputs, tmp_path / "shards"))
-    align = two_workers(build_align(inputs, tmp_path / "images"))
+    align = at_url(two_workers(build_align(inputs, tmp_path / "images")))
     configs = [
         config.model_copy(update={"run": config.run.model_copy(update={"name": name})})
         for config in (scratch, align)
@@ -113,7 +120,7 @@ def test_each_node_fetches_what_its_worker_reads_and_mends_what_is_damaged(
     for run in runs[:2]:
         assert run["held"] == [{shard: shard}, {shard: shard}]
         assert run["damaged"] == shard
-    images = images_of_ranks(align)
+    images = images_of_ranks(by_path(align, inputs.world))
     assert images[0] != images[1]
     expected: list[set[str]] = [set(), set()]
     for run in runs[2:]:
@@ -130,4 +137,5 @@ def test_each_node_fetches_what_its_worker_reads_and_mends_what_is_damaged(
             assert any(f"/nodes/{node}/" in line for line in lines)
     assert not list(tmp_path.glob("*/not-this"))
     for config in configs:
-        check_same_losses(config, train_here(config, tmp_path / "whole" / config.stage))
+        whole = train_here(by_path(config, inputs.world), tmp_path / "whole" / config.stage)
+        check_same_losses(config, whole)

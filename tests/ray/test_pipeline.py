@@ -30,8 +30,8 @@ PAD = 7
 def rows(tmp_path: Path) -> CaptionRows:
     """Captions of twelve images, one of them broken and one missing at reading time."""
     rows = CaptionRows(write_image_world(tmp_path), num_patches=NUM_PATCHES, seed=0)
-    rows.examples[1].path.write_bytes(b"not a picture")
-    rows.examples[2].path.unlink()
+    Path(str(rows.examples[1].path)).write_bytes(b"not a picture")
+    Path(str(rows.examples[2].path)).unlink()
     return rows
 
 

@@ -43,6 +43,13 @@ def test_node_cache_is_an_absolute_folder(kind: Callable[..., Config]) -> None:
         kind(node_cache="/disk", node_cache_gb=0)
 
 
+@pytest.mark.parametrize("key", ["root", "tokenizer", "prepared"])
+def test_text_is_read_by_path(key: str) -> None:
+    with pytest.raises(ValidationError, match=r"'s3://bucket/data' is a URL\. Text is"):
+        TextDataConfig.model_validate({"source": "gutenberg", key: "s3://bucket/data"})
+    assert ImageDataConfig(root="s3://bucket/data").root == "s3://bucket/data"
+
+
 def test_longest_row_is_the_longest_whose_padding_fits() -> None:
     assert [padded_length(length) for length in (1, 8, 9)] == [8, 8, 16]
     for positions in (8, 15, 16, 100):

@@ -23,8 +23,9 @@ def test_check_data_of_a_folder_looks_at_all_data_sets(tmp_path: Path) -> None:
     assert counts["redpajama train documents"] + counts["redpajama held-out documents"] == 3
 
 
-def test_check_data_of_settings_reads_their_files(tmp_path: Path) -> None:
-    config = write_image_world(tmp_path)
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_check_data_of_settings_reads_their_files(tmp_path: Path, scheme: str) -> None:
+    config = write_image_world(tmp_path).model_copy(update={"root": f"{scheme}{tmp_path}"})
     (tmp_path / config.images / "train2017" / file_name(1)).unlink()
 
     report = check_data(config)

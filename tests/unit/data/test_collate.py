@@ -103,7 +103,7 @@ def test_steps_hold_the_planned_rows(rows: CaptionRows) -> None:
 
 def test_image_positions_and_images_are_counted_alike(rows: CaptionRows) -> None:
     positions = np.arange(8).reshape(1, 1, 8)
-    rows.examples[1].path.write_bytes(b"not a picture")
+    Path(str(rows.examples[1].path)).write_bytes(b"not a picture")
 
     (step,) = read_steps(rows, positions, pad_id=PAD, image_size=IMAGE_SIZE)
 

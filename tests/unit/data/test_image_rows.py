@@ -8,7 +8,7 @@ import pytest
 
 from phiray.config.data import ImageDataConfig
 from phiray.data.image_rows import CaptionRows, ConversationRows
-from phiray.data.rows import ROW_SCHEMA
+from phiray.data.rows import ROW_SCHEMA, RowSource
 from phiray.data.split import image_key, is_heldout
 from phiray.errors import DataError, ExitCode
 from phiray.text.prompts import caption_row, conversation_row
@@ -160,11 +160,12 @@ def test_fingerprint_changes_with_the_size_of_an_image_that_is_used(
         return kind(config, num_patches=NUM_PATCHES, seed=0).fingerprint
 
     before = fingerprint()
-    heldout = kind(config, num_patches=NUM_PATCHES, seed=0, part="heldout").examples[0].path
+    rows = kind(config, num_patches=NUM_PATCHES, seed=0, part="heldout")
+    heldout = Path(str(rows.examples[0].path))
     heldout.write_bytes(heldout.read_bytes() + b"\0")
     assert fingerprint() == before
 
-    used = kind(config, num_patches=NUM_PATCHES, seed=0).examples[0].path
+    used = Path(str(kind(config, num_patches=NUM_PATCHES, seed=0).examples[0].path))
     used.write_bytes(used.read_bytes() + b"\0")
     assert fingerprint() != before
 
@@ -172,7 +173,7 @@ def test_fingerprint_changes_with_the_size_of_an_image_that_is_used(
 def test_fingerprint_marks_an_image_that_is_gone(config: ImageDataConfig) -> None:
     whole, empty, gone = caption_rows(config), caption_rows(config), caption_rows(config)
     fingerprints = {whole.fingerprint}
-    path = whole.examples[0].path
+    path = Path(str(whole.examples[0].path))
 
     path.write_bytes(b"")
     fingerprints.add(empty.fingerprint)
@@ -184,7 +185,7 @@ def test_fingerprint_marks_an_image_that_is_gone(config: ImageDataConfig) -> Non
 
 def test_rows_that_cannot_be_used_keep_their_place(config: ImageDataConfig) -> None:
     rows = caption_rows(config)
-    rows.examples[0].path.unlink()
+    Path(str(rows.examples[0].path)).unlink()
 
     table = rows.read(np.array([0, CAPTIONS_PER_IMAGE]))
 
@@ -200,8 +201,8 @@ def test_rows_through_a_nodes_cache_are_the_same(
     direct = kind(config, num_patches=NUM_PATCHES, seed=0)
     rows = kind(with_settings(config, node_cache=str(node)), num_patches=NUM_PATCHES, seed=0)
     row_ids = np.array([rows.num_rows - 1, FILLER_ROW, *range(rows.num_rows)])
-    direct.examples[0].path.unlink()
-    direct.examples[1].path.write_bytes(b"")
+    Path(str(direct.examples[0].path)).unlink()
+    Path(str(direct.examples[1].path)).write_bytes(b"")
     expected = direct.read(row_ids)
 
     first = rows.read(row_ids)
@@ -214,6 +215,34 @@ def test_rows_through_a_nodes_cache_are_the_same(
     assert direct.fingerprint == rows.fingerprint
     stored = sorted(copy.read_bytes() for copy in node.glob("*/*"))
     assert stored == sorted(example.path.read_bytes() for example in rows.examples[1:])
+
+
+@pytest.mark.parametrize("kind", [CaptionRows, ConversationRows])
+@pytest.mark.parametrize("has_cache", [False, True])
+def test_rows_of_a_url_are_those_of_the_folder(
+    config: ImageDataConfig,
+    tmp_path: Path,
+    kind: type[CaptionRows] | type[ConversationRows],
+    has_cache: bool,
+) -> None:
+    node = str(tmp_path / "node") if has_cache else None
+    there = with_settings(config, root=f"file://{config.root}", node_cache=node)
+    by_path = kind(config, num_patches=NUM_PATCHES, seed=0)
+    by_url: RowSource = pickle.loads(pickle.dumps(kind(there, num_patches=NUM_PATCHES, seed=0)))
+    Path(str(by_path.examples[1].path)).unlink()
+    row_ids = np.arange(by_path.num_rows)
+
+    found = by_url.read(row_ids)
+
+    wanted = by_path.read(row_ids)
+    assert found.drop(["detail"]).equals(wanted.drop(["detail"]))  # which names the place
+    assert "missing image" in wanted["error"].to_pylist()
+    assert Path(tmp_path / "node").exists() == has_cache
+
+
+def test_fingerprint_of_a_url_is_that_of_the_folder(config: ImageDataConfig) -> None:
+    there = with_settings(config, root=f"file://{config.root}")
+    assert caption_rows(there).fingerprint == caption_rows(config).fingerprint
 
 
 @pytest.mark.parametrize("kind", [CaptionRows, ConversationRows])

@@ -15,16 +15,16 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
-from typing import BinaryIO
+from typing import Any
 
 import fsspec
 import pytest
 
 from phiray.data import node_cache
 from phiray.data.node_cache import NodeCache
-from phiray.data.storage import open_source
 from phiray.errors import DataError
 from phiray.node import NODE_CACHE
+from phiray.storage import AnyPath, UrlPath
 
 DATA = b"bytes of a file"
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -48,13 +48,15 @@ def source(tmp_path: Path) -> Path:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Collect what is read from the storage."""
     sources: list[str] = []
-    real = open_source
+    real = Path.open
 
-    def counted(source: str) -> BinaryIO:
-        sources.append(source)
-        return real(source)
+    # Any: all that `Path.open` takes and gives.
+    def counted(path: Path, *given: Any, **named: Any) -> Any:
+        if path.parent.name == "shared":
+            sources.append(str(path))
+        return real(path, *given, **named)
 
-    monkeypatch.setattr("phiray.data.node_cache.open_source", counted)
+    monkeypatch.setattr(Path, "open", counted)
     return sources
 
 
@@ -62,8 +64,8 @@ def cache_at(tmp_path: Path, *, max_gb: float | None = None) -> NodeCache:
     return NodeCache(str(tmp_path / "cache"), max_gb=max_gb)
 
 
-def read(cache: NodeCache, source: Path | str, *, sha256: str | None = None) -> bytes:
-    with cache.open(str(source), sha256=sha256) as file:
+def read(cache: NodeCache, source: AnyPath, *, sha256: str | None = None) -> bytes:
+    with cache.open(source, sha256=sha256) as file:
         return file.read()
 
 
@@ -100,9 +102,9 @@ def test_a_url_is_fetched_through_fsspec(tmp_path: Path) -> None:
     with fsspec.open(url, "wb") as file:
         file.write(DATA)
     cache = cache_at(tmp_path)
-    assert read(cache, url) == DATA
+    assert read(cache, UrlPath(url)) == DATA
     fsspec.filesystem("memory").rm("/test-node-cache/a.jpg")
-    assert read(cache, url) == DATA
+    assert read(cache, UrlPath(url)) == DATA
     assert len(copies(tmp_path)) == 1
 
 
@@ -176,7 +178,7 @@ def test_a_replaced_image_is_another_file(tmp_path: Path, source: Path) -> None:
 def test_a_file_that_is_not_on_the_storage_is_missing(tmp_path: Path) -> None:
     for sha256 in (None, SHA256):
         with pytest.raises(FileNotFoundError, match="nowhere") as caught:
-            cache_at(tmp_path).open("/nowhere/a.jpg", sha256=sha256)
+            cache_at(tmp_path).open(Path("/nowhere/a.jpg"), sha256=sha256)
         assert caught.value.strerror == "No such file or directory"
     assert copies(tmp_path) == []
 
@@ -185,7 +187,7 @@ def test_a_shard_that_is_not_what_its_manifest_names_is_refused(
     tmp_path: Path, source: Path, opened: list[str]
 ) -> None:
     with pytest.raises(DataError, match="is not the file that its manifest names"):
-        cache_at(tmp_path).open(str(source), sha256="0" * 64)
+        cache_at(tmp_path).open(source, sha256="0" * 64)
     assert len(opened) == node_cache.ATTEMPTS
     assert copies(tmp_path) == []
 
@@ -193,15 +195,16 @@ def test_a_shard_that_is_not_what_its_manifest_names_is_refused(
 def tear(monkeypatch: pytest.MonkeyPatch, *, times: int) -> None:
     """Let the storage hand over half of a file, so many times."""
     left = [times]
-    real = open_source
+    real = Path.open
 
-    def torn(source: str) -> BinaryIO:
-        if left[0] == 0:
-            return real(source)
+    # Any: all that `Path.open` takes and gives.
+    def torn(path: Path, *given: Any, **named: Any) -> Any:
+        if path.parent.name != "shared" or left[0] == 0:
+            return real(path, *given, **named)
         left[0] -= 1
         return io.BytesIO(DATA[:5])
 
-    monkeypatch.setattr("phiray.data.node_cache.open_source", torn)
+    monkeypatch.setattr(Path, "open", torn)
 
 
 @pytest.mark.parametrize("sha256", [None, SHA256])
@@ -218,7 +221,7 @@ def test_an_image_that_never_arrives_whole_cannot_be_read(
 ) -> None:
     tear(monkeypatch, times=10)
     with pytest.raises(OSError, match="does not arrive with all its bytes"):
-        cache_at(tmp_path).open(str(source))
+        cache_at(tmp_path).open(source)
     assert copies(tmp_path) == []
 
 
@@ -280,7 +283,7 @@ def test_what_is_mapped_is_read_on_when_its_copy_makes_room(tmp_path: Path) -> N
     for number in range(4):
         (folder / f"{number}").write_bytes(bytes([number]) * 1000)
     cache = cache_at(tmp_path, max_gb=2000 / node_cache.GB)
-    with cache.open(str(folder / "0")) as file:
+    with cache.open(folder / "0") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     first = copies(tmp_path)[0]
     for number in (1, 2, 3):
@@ -318,7 +321,7 @@ from phiray.data.node_cache import GB, NodeCache
 cache = NodeCache({str(tmp_path / "cache")!r}, max_gb=8000 / GB)
 for turn in range(10):
     for path in sorted(Path({str(folder)!r}).iterdir()):
-        with cache.open(str(path)) as file:
+        with cache.open(path) as file:
             assert file.read() == path.read_bytes()
 """
     processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(4)]

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from phiray.errors import DataError, ExitCode
 from phiray.images.paths import ImageFolder, image_id_from_name, safe_join
+from phiray.storage import path_of
 
 
 @pytest.mark.parametrize(
@@ -117,3 +118,28 @@ def test_image_folder_says_that_it_is_missing(tmp_path: Path) -> None:
 def test_scan_passes_over_a_pipe_that_is_named_like_an_image(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "000000000001.jpg")
     assert ImageFolder.scan(tmp_path).paths == {}
+
+
+def test_image_folder_of_a_url_finds_what_the_folder_finds(tmp_path: Path) -> None:
+    names = ["val2017/000000000001.jpg", "val-2017/000000000001.jpg", "2.PNG", "notes.txt", "a.jpg"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    by_path, by_url = (ImageFolder.scan(path_of(f"{p}{tmp_path}")) for p in ("", "file://"))
+    for found in ("duplicates", "unnamed"):
+        wanted = [f"file://{path}" for path in getattr(by_path, found)]
+        assert [str(path) for path in getattr(by_url, found)] == wanted
+        assert wanted
+    assert {i: str(path) for i, path in by_url.paths.items()} == {
+        i: f"file://{path}" for i, path in by_path.paths.items()
+    }
+    assert str(by_url.find("a.jpg")) == f"file://{tmp_path}/a.jpg"
+    assert by_url.find("b.jpg") is None
+    with pytest.raises(DataError, match="not safe"):
+        by_url.find("../a.jpg")
+
+
+def test_image_folder_of_a_url_without_files_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist") as caught:
+        ImageFolder.scan(path_of(f"file://{tmp_path}/nothing"))
+    assert caught.value.exit_code == ExitCode.MISSING_INPUT

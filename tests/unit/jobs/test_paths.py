@@ -19,6 +19,13 @@ def test_run_and_data_become_absolute(
     assert config.data.tokenizer == "tokenizer"
 
 
+def test_a_url_stays_as_it_is() -> None:
+    config = preset("tiny", "align")
+    data = config.data.model_copy(update={"root": "s3://bucket/data"})
+    there = with_absolute_paths(config.model_copy(update={"data": data}))
+    assert there.data.root == "s3://bucket/data"
+
+
 def test_checkpoints_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     align = with_absolute_paths(preset("tiny", "align"))

@@ -183,3 +183,5 @@ def test_paths_of_this_machine_alone_are_refused() -> None:
         check_remote_paths(load_config("tiny", "align", overrides=places))
     check_remote_paths(load_config("tiny", "align", overrides=[*places, "vision.weights=/s/clip"]))
     check_remote_paths(load_config("phi-2", "align", overrides=places))  # a tag of open_clip
+    places[1] = "data.root=file:///s/data"
+    check_remote_paths(load_config("phi-2", "align", overrides=places))

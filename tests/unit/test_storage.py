@@ -1,0 +1,111 @@
+import os
+import sys
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from phiray.errors import DataError, ExitCode
+from phiray.storage import AnyPath, UrlPath, is_url, join, path_of, version_of
+
+STORE = "memory://test-storage"
+
+
+@pytest.fixture(params=["path", "file", "memory"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> AnyPath:
+    """A folder with a/one.txt and a-b/two.TXT, as a path and at URLs of two kinds."""
+    place = {"path": str(tmp_path), "file": f"file://{tmp_path}", "memory": STORE}[request.param]
+    for name, text in (("a/one.txt", "1"), ("a-b/two.TXT", "22")):
+        with fsspec.open(f"{place}/{name}", "wb", auto_mkdir=True) as file:
+            file.write(text.encode())
+    return path_of(place)
+
+
+def test_files_are_read_alike_wherever_they_lie(root: AnyPath) -> None:
+    file = root / "a/one.txt"
+    with file.open("rb") as stream:
+        assert stream.read() == b"1"
+    assert (file.read_bytes(), file.read_text(encoding="utf-8")) == (b"1", "1")
+    assert (file.name, file.suffix) == ("one.txt", ".txt")
+    assert version_of(file).num_bytes == 1
+    assert file.with_name("other").name == "other"
+    assert str(file) == f"{root}/a/one.txt"
+    assert root.is_dir()
+    assert file.is_file()
+    assert not file.is_dir()
+    assert not (root / "a/two.txt").is_file()
+    assert not (root / "b").is_dir()
+
+
+def test_a_file_that_is_not_there_is_missing(root: AnyPath) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none\.txt"):
+        (root / "none.txt").open("rb")
+    with pytest.raises(FileNotFoundError, match=r"none\.txt"):
+        version_of(root / "none.txt")
+
+
+def test_files_of_a_url_are_listed_with_their_sizes(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "one").write_text("1")
+    (tmp_path / "two").write_text("22")
+    files = sorted(UrlPath(f"file://{tmp_path}").walk())
+    assert [str(file) for file in files] == [f"file://{tmp_path}/a/one", f"file://{tmp_path}/two"]
+    (tmp_path / "two").unlink()
+    assert [version_of(file).num_bytes for file in files] == [1, 2]  # nobody was asked again
+    assert files[0] == UrlPath(f"file://{tmp_path}/a/one")
+
+
+def test_urls_are_sorted_as_paths_are(tmp_path: Path) -> None:
+    names = ["a-b/c", "a/b", "a.b", "a/a", "b"]
+    by_path = sorted(tmp_path / name for name in names)
+    by_url = sorted(UrlPath(f"s3://{tmp_path}/{name}") for name in names)
+    assert [str(path) for path in by_path] == [str(url).removeprefix("s3://") for url in by_url]
+
+
+def test_a_replaced_file_has_another_version(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"one")
+    before = version_of(path)
+    path.write_bytes(b"two")
+    os.utime(path, (1, 1))
+    assert version_of(path) != before
+    url = UrlPath(f"{STORE}/replaced")
+    versions = set()
+    for data in (b"one", b"two"):
+        with fsspec.open(str(url), "wb") as file:
+            file.write(data)
+        versions.add(version_of(url))
+    assert len(versions) == 2
+
+
+@pytest.mark.parametrize("text", ["/a/b", "a/b", "/a://b", "C:/a", "/a::b"])
+def test_paths_are_no_urls(text: str) -> None:
+    assert not is_url(text)
+    assert path_of(text) == Path(text)
+
+
+@pytest.mark.parametrize(
+    ("root", "name", "joined"),
+    [
+        ("/a", "b/c", "/a/b/c"),
+        ("/a", "/b", "/b"),
+        ("/a", f"{STORE}/b", f"{STORE}/b"),
+        (STORE, "b/c", f"{STORE}/b/c"),
+        (f"{STORE}/", "b", f"{STORE}/b"),
+        (STORE, "/b", "/b"),
+    ],
+)
+def test_join_takes_an_absolute_path_or_a_url_as_it_is(root: str, name: str, joined: str) -> None:
+    assert join(path_of(root), name) == path_of(joined)
+
+
+@pytest.mark.parametrize(
+    ("url", "match"), [("gs://bucket/data", "gcsfs"), ("nonsense://data", "nonsense")]
+)
+def test_a_url_that_fsspec_cannot_open_is_refused(
+    monkeypatch: pytest.MonkeyPatch, url: str, match: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "gcsfs", None)  # as if it was not installed
+    with pytest.raises(DataError, match=match) as caught:
+        path_of(url)
+    assert caught.value.exit_code == ExitCode.MISSING_INPUT

@@ -9,6 +9,8 @@ read on machines without Ray, too.
 import os
 from pathlib import Path
 
+from phiray.errors import ConfigError
+
 NODE_CACHE = "PHIRAY_NODE_CACHE"
 
 
@@ -20,6 +22,17 @@ def node_cache_folder(setting: str | None) -> Path | None:
 
     Returns:
         An absolute path, or None if neither names a folder.
+
+    Raises:
+        ConfigError: if the path is relative: each process has a working directory of its own.
     """
-    folder = os.environ.get(NODE_CACHE) or setting
-    return Path(folder).expanduser().absolute() if folder else None
+    text = os.environ.get(NODE_CACHE) or setting
+    if not text:
+        return None
+    folder = Path(text).expanduser()
+    if not folder.is_absolute():
+        raise ConfigError(
+            f"The cache of this node is {text!r}, which is no absolute path. Each process has a "
+            f"working directory of its own. Correct {NODE_CACHE} or data.node_cache."
+        )
+    return folder

@@ -8,8 +8,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "phiray"
 
 LAYERS = (
-    {"phiray", "errors", "node", "threads", "types"},
-    {"batch", "storage"},
+    {"phiray", "errors", "threads", "types"},
+    {"batch", "node", "storage"},
     {"config", "text", "images", "runtime", "terminal", "tables"},
     {"data", "models", "losses", "checkpoints", "clusters"},
     {"training", "planning"},

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from phiray.errors import ConfigError
 from phiray.node import NODE_CACHE, node_cache_folder
 
 
@@ -20,3 +21,9 @@ def test_node_cache_is_where_the_node_says_before_what_the_settings_say(
 ) -> None:
     monkeypatch.setenv(NODE_CACHE, variable)
     assert node_cache_folder(setting) == (Path(folder) if folder else None)
+
+
+def test_node_cache_is_no_relative_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(NODE_CACHE, "disk")
+    with pytest.raises(ConfigError, match="'disk', which is no absolute path"):
+        node_cache_folder("/set")

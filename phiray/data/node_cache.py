@@ -112,7 +112,7 @@ class NodeCache:
         status = os.fstat(file.fileno())
         seen = (status.st_ino, status.st_size, status.st_mtime_ns)
         if not is_shard or self._verified.get(name) != seen:
-            if hashlib.file_digest(file, "sha256").hexdigest() != name[-_HASH_LENGTH:]:
+            if _hash_of(file) != name[-_HASH_LENGTH:]:
                 return False
             file.seek(0)
             if is_shard:
@@ -179,6 +179,14 @@ def _cache_from_settings(folder: str | None, max_gb: float | None) -> NodeCache:
 def _key_of(source: AnyPath, version: FileVersion) -> str:
     text = "\0".join((str(source), str(version.num_bytes), version.version))
     return hashlib.sha256(text.encode()).hexdigest()[:_KEY_LENGTH]
+
+
+def _hash_of(file: BufferedReader) -> str | None:
+    """Return the sha256 of a copy; None if the disk cannot read it."""
+    try:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
 
 
 def _find(folder: Path, key: str) -> Path | None:

@@ -167,6 +167,25 @@ def test_an_image_is_hashed_at_each_read_and_a_shard_once_in_a_process(
     assert len(hashed) == 4
 
 
+def test_a_copy_that_the_disk_cannot_read_is_fetched_again(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = cache_at(tmp_path)
+    read(cache, source)
+    left = [OSError(errno.EIO, "Input/output error")]
+    real = hashlib.file_digest
+
+    # Any: `file_digest` has protocols of its own for files and algorithms.
+    def fails_once(file: Any, name: str) -> object:
+        if left:
+            raise left.pop()
+        return real(file, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", fails_once)
+    assert read(cache, source) == DATA
+    assert cache.num_damaged == 1
+
+
 def test_a_replaced_image_is_another_file(tmp_path: Path, source: Path) -> None:
     assert read(cache_at(tmp_path), source) == DATA
     source.write_bytes(DATA[::-1])

@@ -28,6 +28,7 @@ from phiray.errors import DataError, PhirayError
 from phiray.models.interface import TokenModel, as_token_model
 from phiray.training.collective import Collective, raise_together, run_on_first, sum_numbers
 from phiray.training.metrics_log import Metrics, MetricsLog, log_event, measure_step
+from phiray.training.notices import AskNotice, Notices
 from phiray.training.optimizer import set_learning_rate
 from phiray.training.quarantine import append_quarantine, check_bad_rows, restore_quarantine
 from phiray.training.run_files import RunFiles, write_checkpoint
@@ -42,7 +43,7 @@ Validate = Callable[[TokenModel], float]
 """Measures a model on rows that it does not train on; called on every worker."""
 
 OnCheckpoint = Callable[[int, Path, Metrics], None]
-"""Told of each committed checkpoint, on every worker: step, folder, the last step's metrics."""
+"""Told of each checkpoint that was due, on every worker: step, folder, the last step's metrics."""
 
 OnStep = Callable[[Metrics], None]
 """Told of each step's metrics, on the first worker."""
@@ -86,6 +87,7 @@ def run_loop(
     validate: Validate | None = None,
     on_checkpoint: OnCheckpoint | None = None,
     on_step: OnStep | None = None,
+    ask_notice: AskNotice | None = None,
 ) -> LoopResult:
     """Train from `state.step` to `training.max_steps`.
 
@@ -98,6 +100,8 @@ def run_loop(
         validate: asked before each checkpoint; its figure stands in that step's metrics.
         on_checkpoint: told of each committed checkpoint.
         on_step: told of each step.
+        ask_notice: asked every few seconds; a notice is answered by a checkpoint after the step
+            in hand, and by another just before the machines go. Training goes on.
 
     Raises:
         DataError: if too many rows are unreadable, a step has no label, or the data ends early.
@@ -112,6 +116,7 @@ def run_loop(
         validate=validate,
         on_checkpoint=on_checkpoint,
         on_step=on_step,
+        ask_notice=ask_notice,
     )
     try:
         return run.train(steps)
@@ -132,6 +137,7 @@ class _Run:
         validate: Validate | None,
         on_checkpoint: OnCheckpoint | None,
         on_step: OnStep | None,
+        ask_notice: AskNotice | None,
     ) -> None:
         self._state = state
         self._settings = settings
@@ -141,6 +147,8 @@ class _Run:
         self._validate = validate
         self._on_checkpoint = on_checkpoint
         self._on_step = on_step
+        self._notices = Notices(ask_notice)
+        self._is_time_to_ask = False
         self._step_settings = StepSettings(
             max_grad_norm=settings.training.max_grad_norm,
             precision=settings.training.precision,
@@ -161,8 +169,9 @@ class _Run:
             result = self._update(step_input)
             seconds = time.perf_counter() - started
             self._record(result, step_input, seconds=seconds, waited_seconds=waited_seconds)
-            if self._is_due():
-                self._commit()
+            notice = self._take_notice()
+            if self._is_due() or notice is not None:
+                self._commit(notice)
         return self._end()
 
     def close(self) -> None:
@@ -173,6 +182,10 @@ class _Run:
         """Tell whether a checkpoint belongs behind the step that was made."""
         step, training = self._state.step, self._training
         return step % training.checkpoint_every_steps == 0 or step == training.max_steps
+
+    def _take_notice(self) -> str | None:
+        """Ask, where all workers have agreed to, for a notice to answer; the same on all."""
+        return self._collective.broadcast(self._notices.take()) if self._is_time_to_ask else None
 
     def _open_files(self, pids: list[int]) -> dict[int, str]:
         step, run_dir = self._state.step, self._files.run_dir
@@ -190,12 +203,17 @@ class _Run:
         return bad_reasons
 
     def _next_input(self, steps: Iterator[StepInput]) -> StepInput:
-        """Take the next step's input; where one worker fails, all do."""
+        """Take the next step's input; where one worker fails, all do.
+
+        The sum by which they hear of that also says whether it is time to ask for notices: their
+        clocks differ, and all must ask after the same step.
+        """
         step_input, error = _take(steps, step=self._state.step)
         error = self._log_error or error
         bad_rows = step_input.bad_rows if step_input else []
-        counts = [float(error is not None), float(len(bad_rows))]
-        failed, bad = sum_numbers(self._collective, counts, device=self._settings.device)
+        counts = [float(error is not None), float(len(bad_rows)), float(self._notices.is_time())]
+        failed, bad, times = sum_numbers(self._collective, counts, device=self._settings.device)
+        self._is_time_to_ask = times > 0
         if failed:
             raise_together(self._collective, error)
         if bad:
@@ -281,16 +299,19 @@ class _Run:
             own += batch["row_ids"][batch["loss_weights"] > 0].tolist()
         return [row_id for ids in self._collective.gather(own) for row_id in ids]
 
-    def _commit(self) -> None:
-        self._checkpoint = run_on_first(self._collective, self._write_checkpoint)
-        if self._on_checkpoint is not None:
+    def _commit(self, notice: str | None) -> None:
+        self._checkpoint = run_on_first(self._collective, lambda: self._write_checkpoint(notice))
+        if self._on_checkpoint is not None and self._is_due():
             self._on_checkpoint(self._state.step, self._checkpoint, dict(self._metrics))
 
-    def _write_checkpoint(self) -> Path:
+    def _write_checkpoint(self, notice: str | None) -> Path:
         if self._log_error is not None:
             raise self._log_error
         settings, step = self._settings, self._state.step
-        log_event(self._files.run_dir, "checkpoint", attempt=self._files.attempt, step=step)
+        run_dir, facts = self._files.run_dir, {"attempt": self._files.attempt, "step": step}
+        if notice is not None:
+            log_event(run_dir, "notice", **facts, notice=notice)
+        log_event(run_dir, "checkpoint", **facts)
         position: dict[str, object] = {
             "step": step,
             "epoch": step // settings.steps_per_epoch,
@@ -300,7 +321,10 @@ class _Run:
             "world_size": self._collective.world_size,
         }
         keep = self._training.keep_checkpoints
-        return write_checkpoint(self._state, self._files, position=position, keep=keep)
+        path = write_checkpoint(self._state, self._files, position=position, keep=keep)
+        if notice is not None:
+            log_event(run_dir, "notice answered", **facts, notice=notice)
+        return path
 
     def _end(self) -> LoopResult:
         step = self._state.step

@@ -94,7 +94,11 @@ class MetricsLog:
 
 
 def log_event(run_dir: Path, event: str, **facts: int | str | list[int] | list[str]) -> None:
-    """Append one event, such as start, resume, checkpoint (it begins) or end, with its time."""
+    """Append one event with its time.
+
+    Such as start, resume, checkpoint (it begins), notice (a machine will be taken away), notice
+    answered (its checkpoint is committed) or end.
+    """
     path = run_dir / EVENTS_NAME
     line = json.dumps({"event": event, "unix_time_seconds": time.time(), **facts})
     try:

@@ -6,6 +6,7 @@ One start serves all scenarios: importing torch four times costs more than they 
 import json
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -19,7 +20,8 @@ from phiray.models.freezing import freeze_for_stage
 from phiray.models.projector import Projector
 from phiray.models.vision_language import VisionLanguageModel
 from phiray.training.collective import Collective, current_collective, raise_together, run_on_first
-from phiray.training.metrics_log import MetricsLog, read_metrics
+from phiray.training.metrics_log import EVENTS_NAME, MetricsLog, read_metrics
+from phiray.training.notices import Notice, Notices
 from phiray.training.objective import Objective
 from phiray.training.state import TrainState, build_state
 from phiray.training.step import StepSettings, train_step
@@ -132,6 +134,7 @@ def _work(rank: int, folder: str) -> None:
     report["no labels"] = _message(lambda: _step_without_labels(collective))
     report["straight"] = _losses(path / "straight", collective)
     report["resumed"] = _resume(path / "resumed", collective)
+    report |= _hear(path / "notice", collective)
     strict = build_settings(max_bad_fraction=0.01)
     report["bad rows"] = _message(
         lambda: train(path / "bad", collective=collective, settings=strict)
@@ -243,6 +246,34 @@ def _resume(run_dir: Path, collective: Collective) -> list[object]:
     ended = _message(lambda: train(run_dir, collective=collective, end=3))
     assert "ended before step 4" in ended, ended
     return _losses(run_dir, collective)
+
+
+def _hear(run_dir: Path, collective: Collective) -> Report:
+    """Train while the clock of one worker says, at steps 2 and 4, that it is time to ask."""
+    steps, asked = iter(range(1, 7)), []
+    now = 0
+
+    def is_time(_: Notices) -> bool:
+        nonlocal now
+        now = next(steps)
+        return collective.rank == POISONED_RANK and now in (2, 4)
+
+    def ask() -> Notice:
+        asked.append(now)
+        is_late = collective.rank > 0 and now == 4  # a clock that differs: no last call on rank 0
+        return Notice("node a", 0.0 if is_late else None)
+
+    training = build_settings().training.model_copy(update={"checkpoint_every_steps": 50})
+    with patch.object(Notices, "is_time", is_time):
+        train(
+            run_dir,
+            collective=collective,
+            settings=replace(build_settings(), training=training),
+            ask_notice=ask,
+        )
+    events = [json.loads(line) for line in (run_dir / EVENTS_NAME).read_text().splitlines()]
+    answered = [event["step"] for event in events if event["event"] == "notice answered"]
+    return {"asked": asked, "answered": answered}
 
 
 def _losses(run_dir: Path, collective: Collective) -> list[object]:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,11 @@ from phiray.checkpoints.read import read_checkpoint
 from phiray.config.training import MethodConfig, ScheduledSamplingMethod, StandardMethod
 from phiray.errors import CheckpointError, DataError, ExitCode
 from phiray.models.interface import as_token_model
+from phiray.training import notices
 from phiray.training.collective import Collective
 from phiray.training.loop import VALIDATION_METRIC
-from phiray.training.metrics_log import Metrics, read_metrics
+from phiray.training.metrics_log import EVENTS_NAME, Metrics, read_metrics
+from phiray.training.notices import Notice
 from phiray.training.objective import Objective
 from phiray.training.run_files import open_run
 from phiray.training.step import StepSettings
@@ -29,6 +32,7 @@ from tests.unit.training.training_builders import (
 
 PARALLEL = ScheduledSamplingMethod(num_passes=2, start=1.0, end=0.2)
 
+NODE_A, NODES_A_B = Notice("node a", None), Notice("nodes a, b", None)
 FP32 = StepSettings(max_grad_norm=1.0, precision="fp32", device=CPU)
 
 
@@ -196,3 +200,69 @@ def test_validation_stands_in_the_metrics_of_each_checkpoint_and_changes_nothing
     assert told == [records[2], records[4], records[6]]
     assert records[6] == validation.measure(as_token_model(state.model))
     assert weigh(state) == weigh(plain)
+
+
+def test_a_notice_is_answered_by_a_checkpoint_after_the_step_in_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notices, "SECONDS_BETWEEN_ASKS", 0.0)
+    training = build_settings().training.model_copy(update={"checkpoint_every_steps": 50})
+    answers = iter([None, None, NODE_A, NODE_A, NODES_A_B])
+    told: list[int] = []
+    with pytest.raises(DataError, match="ended before step 6"):
+        train(
+            tmp_path,
+            settings=replace(build_settings(), training=training),
+            ask_notice=lambda: next(answers),
+            on_checkpoint=lambda step, path, metrics: told.append(step),
+            end=5,
+        )
+    assert read_checkpoint(tmp_path).step == 5
+    assert told == []  # none was due
+    events = [json.loads(line) for line in (tmp_path / EVENTS_NAME).read_text().splitlines()]
+    assert [(event["event"], event["step"], event.get("notice")) for event in events] == [
+        ("start", 0, None),
+        ("notice", 3, "node a"),
+        ("checkpoint", 3, None),
+        ("notice answered", 3, "node a"),
+        ("notice", 5, "nodes a, b"),
+        ("checkpoint", 5, None),
+        ("notice answered", 5, "nodes a, b"),
+    ]
+
+
+def test_a_notice_changes_nothing_that_is_learnt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notices, "SECONDS_BETWEEN_ASKS", 0.0)
+    plain, _ = train(tmp_path / "a")
+    answers = iter([Notice(f"notice {step}", None) for step in range(6)])
+    state, _ = train(tmp_path / "b", ask_notice=lambda: next(answers))
+    assert losses(tmp_path / "b") == losses(tmp_path / "a")
+    assert weigh(state) == weigh(plain)
+
+
+def test_a_step_at_which_a_checkpoint_is_due_answers_a_notice_with_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notices, "SECONDS_BETWEEN_ASKS", 0.0)
+    told: list[int] = []
+    answers = iter([None, *[NODE_A] * 5])
+    train(
+        tmp_path,
+        ask_notice=lambda: next(answers),
+        on_checkpoint=lambda step, path, metrics: told.append(step),
+    )
+    assert told == [2, 4, 6]
+    events = [json.loads(line) for line in (tmp_path / EVENTS_NAME).read_text().splitlines()]
+    names = [event["event"] for event in events if event["step"] == 2]
+    assert names == ["notice", "checkpoint", "notice answered"]
+
+
+@pytest.mark.slow
+def test_all_workers_ask_after_the_step_at_which_the_clock_of_one_says_so(
+    four_reports: list[Report],
+) -> None:
+    """Only one of four clocks ever says so; each worker asked, and one checkpoint answered."""
+    assert [report["asked"] for report in four_reports] == [[2, 4]] * 4
+    assert [report["answered"] for report in four_reports] == [[2]] * 4

@@ -12,6 +12,7 @@ from phiray.models.build import build_language_model
 from phiray.models.phi import Phi
 from phiray.training.collective import Collective
 from phiray.training.loop import LoopResult, LoopSettings, OnCheckpoint, Validate, run_loop
+from phiray.training.notices import AskNotice
 from phiray.training.objective import Objective
 from phiray.training.run_files import open_run, resume
 from phiray.training.state import TrainState, build_state
@@ -139,6 +140,7 @@ def train(
     collective: Collective | None = None,
     on_checkpoint: OnCheckpoint | None = None,
     validate: Validate | None = None,
+    ask_notice: AskNotice | None = None,
     end: int = 6,
 ) -> tuple[TrainState, LoopResult]:
     """Start or resume a run, as a stage does; the data ends at step `end`."""
@@ -161,5 +163,6 @@ def train(
         collective=collective,
         on_checkpoint=on_checkpoint,
         validate=validate,
+        ask_notice=ask_notice,
     )
     return state, result

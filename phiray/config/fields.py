@@ -1,8 +1,8 @@
 """Walk the schema of settings: which groups a field may hold, its range, its choices.
 
 Source: pydantic 2 (`FieldInfo`; in its metadata a bound has the name that `Field` gives it).
-Limits: knows the forms that phiray's settings use: scalars, lists of scalars, groups, optional
-groups, and unions of groups told apart by `kind`.
+Limits: knows the forms that phiray's settings use: scalars, lists of scalars, names with values,
+groups, optional groups, and unions of groups told apart by `kind`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -90,7 +90,10 @@ def expectation(field: FieldInfo) -> str:
         return f"a group of settings with {TAG}: {_either(list(tags_of(groups)))}"
     if groups:
         return "a group of settings (an indented block)"
-    kind = next((text for type_, text in _KINDS.items() if type_ in _members(field)), "a list")
+    many = (
+        "names with values, as {name: value}" if get_origin(field.annotation) is dict else "a list"
+    )
+    kind = next((text for type_, text in _KINDS.items() if type_ in _members(field)), many)
     bounds = [_bound(item) for item in field.metadata]
     return " ".join([kind, " and ".join(bound for bound in bounds if bound)]).strip()
 

@@ -4,11 +4,17 @@ Source: hyper-parameters of LLaVA-1.5 and of Phi-2 peers (README of each preset 
 Limits: one optimizer (AdamW) and one schedule (warm-up, then cosine).
 """
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from phiray.config.base import Config
+
+_WORD = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
+_LABEL_NAME = re.compile(rf"(?:{_WORD}/)?{_WORD}")
+_LABEL_VALUE = re.compile(_WORD)
+"""Of the label syntax of Kubernetes, which Ray takes over, the plain values."""
 
 
 class TrainingConfig(Config):
@@ -133,11 +139,40 @@ class ClusterConfig(Config):
     """CPU threads of one worker; none shares the cores of the machine evenly."""
     max_failures: int = Field(default=3, ge=0)
     """Restarts after a worker died, from the newest committed checkpoint."""
+    worker_labels: dict[str, str] = Field(default={})
+    """Labels of the nodes that may train, such as {phiray/role: train} or
+    {ray.io/accelerator-type: A100}. On a cluster only; none takes any node that has room."""
+    reader_labels: dict[str, str] = Field(default={})
+    """Labels of the nodes that readers run on, such as {phiray/role: decode}; each reader reserves
+    a CPU there, and decodes unless data.decode is `worker`. On a cluster only; none lets them run
+    beside their worker, in its share."""
 
     @property
     def most_workers(self) -> int:
         """As many workers as there may be."""
         return self.max_workers or self.workers
+
+    @field_validator("worker_labels", "reader_labels")
+    @classmethod
+    def _check_labels(cls, labels: dict[str, str]) -> dict[str, str]:
+        for name, value in labels.items():
+            if not (_LABEL_NAME.fullmatch(name) and _LABEL_VALUE.fullmatch(value)):
+                raise ValueError(
+                    f"{name!r}: {value!r} is no label of a node. Name and value must be letters, "
+                    "digits, '-', '_' and '.', at most 63, with a letter or digit at both ends; a "
+                    "name may have such a word and '/' before it. Correct it."
+                )
+        return labels
+
+    @model_validator(mode="after")
+    def _check_elastic_labels(self) -> "ClusterConfig":
+        if self.worker_labels and self.max_workers is not None and not self.use_gpu:
+            raise ValueError(
+                "worker_labels and max_workers are set, and use_gpu is false: Ray 2.60 counts how "
+                "many workers an elastic run has room for by CPUs alone, whatever labels their "
+                "nodes have, and would ask for workers that never start. Leave out one of them."
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_workers(self) -> "ClusterConfig":

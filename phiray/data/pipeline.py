@@ -4,10 +4,11 @@ Source: facts/ray.md section 3 (position-addressed rows, `preserve_order`, warm 
 facts/pipeline.md (encoded bytes through Ray, decoding in threads beside the trainer, is the fastest
 form measured).
 Limits: a pipeline start costs 3 to 5 seconds; Ray must be initialised, and leave CPUS_PER_READER
-CPUs free for each reader, else Ray Data waits without a word.
+CPUs free for each reader, else Ray Data waits without a word. So it does where readers have nodes
+of their own, and none is there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Literal
 
@@ -31,6 +32,8 @@ CPUS_PER_READER = 0.5
 """What one reader reserves: a whole CPU beside a trainer starves two-core machines."""
 NODE_ID_LABEL = "ray.io/node-id"
 """What Ray itself labels each node with."""
+CPUS_PER_LONE_READER = 1
+"""What one reserves on a node without trainers: it decodes in one thread."""
 ROWS_PER_BLOCK = 128
 """Rows of one Ray Data block: about 20 MB of COCO JPEGs, and few enough for an early first step."""
 STORE_FRACTION = 0.5
@@ -40,10 +43,19 @@ PREFETCH_STEPS = 2
 """Steps that Ray fetches to the worker ahead of use."""
 
 
-def resolve_decode(setting: Literal["auto", "worker", "tasks"], *, use_gpu: bool) -> Decode:
-    """Choose where JPEGs are decoded: `auto` keeps CPU work off the nodes of GPU workers."""
+def resolve_decode(
+    setting: Literal["auto", "worker", "tasks"], *, use_gpu: bool, has_reader_nodes: bool
+) -> Decode:
+    """Choose where JPEGs are decoded.
+
+    Args:
+        setting: `auto` keeps CPU work off the nodes of GPU workers, and leaves it to nodes that
+            readers have of their own.
+        use_gpu: workers have GPUs.
+        has_reader_nodes: readers run on nodes of their own.
+    """
     if setting == "auto":
-        return "tasks" if use_gpu else "worker"
+        return "tasks" if use_gpu or has_reader_nodes else "worker"
     return setting
 
 
@@ -57,6 +69,7 @@ def stream_steps(
     num_readers: int = 1,
     num_pipelines: int = 1,
     num_threads: int = 2,
+    reader_labels: Mapping[str, str] | None = None,
 ) -> Iterator[StepInput]:
     """Give the steps that these positions name, read by Ray actors.
 
@@ -66,9 +79,11 @@ def stream_steps(
         pad_id: what fills `input_ids` at the right.
         image_size: side of the images; None for text.
         decode: `worker` decodes in threads of this process, `tasks` in the readers.
-        num_readers: actors of this rank, CPUS_PER_READER each.
+        num_readers: actors of this rank.
         num_pipelines: ranks, which all stream through one object store.
         num_threads: steps decoded or collated here at the same time.
+        reader_labels: of the nodes that readers run on, where each reserves CPUS_PER_LONE_READER;
+            with none they run beside this process, whose share holds CPUS_PER_READER for each.
     """
     num_steps, accumulation, micro = positions.shape
     if num_steps == 0:
@@ -85,6 +100,7 @@ def stream_steps(
         num_readers=num_readers,
         num_pipelines=num_pipelines,
         rows_per_step=accumulation * micro,
+        reader_labels=reader_labels,
     )
     prepare = partial(
         _prepare_step,
@@ -112,6 +128,7 @@ def _stream_tables(
     num_readers: int,
     num_pipelines: int,
     rows_per_step: int,
+    reader_labels: Mapping[str, str] | None,
 ) -> Iterator[pa.Table]:
     """Read rows in their order, one table per step."""
     # `from_arrow` would start a process of its own to count the rows of these blocks.
@@ -121,14 +138,15 @@ def _stream_tables(
         batch_size=None,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=num_readers),
-        num_cpus=0,  # its worker has reserved CPUS_PER_READER for it
+        # without a node of its own, its worker has reserved CPUS_PER_READER for it
+        num_cpus=CPUS_PER_LONE_READER if reader_labels else 0,
     )
     limit = store_share(ray.cluster_resources()["object_store_memory"], num_pipelines=num_pipelines)
     dataset.context.enable_progress_bars = False
     dataset.context.execution_options = ExecutionOptions(
         preserve_order=True,
         resource_limits=ExecutionResources.for_limits(object_store_memory=limit),
-        label_selector=_this_node(),
+        label_selector=dict(reader_labels) if reader_labels else _this_node(),
     )
     tables: Iterator[pa.Table] = iter(
         dataset.iter_batches(

@@ -10,7 +10,7 @@ import signal
 import uuid
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from phiray.checkpoints.files import write_json
 from phiray.config.stages import AlignConfig, AnyStageConfig, InstructConfig
 from phiray.config.training import ClusterConfig, ScheduledSamplingMethod
 from phiray.data.annotations import say_counts
-from phiray.data.pipeline import CPUS_PER_READER
+from phiray.data.pipeline import CPUS_PER_LONE_READER, CPUS_PER_READER
 from phiray.errors import (
     CheckpointError,
     ClusterError,
@@ -44,7 +44,7 @@ from phiray.jobs.run_folder import (
     write_manifest,
 )
 from phiray.jobs.tail import shown_steps
-from phiray.jobs.waiting import told_of_waiting
+from phiray.jobs.waiting import Need, say_labels, told_of_waiting
 from phiray.jobs.worker import num_readers, train_worker
 from phiray.runtime import (
     CHECKPOINT_PATIENCE_SECONDS,
@@ -121,12 +121,7 @@ def train_stage(
         ray_session(num_cpus=cpus_reserved(config.cluster, readers=readers), attach=attach),
         shown_steps(run_dir, display=display, max_steps=config.training.max_steps),
     ):
-        workers = config.cluster.workers
-        needed = {
-            "CPU": workers * cpus_per_worker(readers),
-            "GPU": float(workers * config.cluster.use_gpu),
-        }
-        waiting = told_of_waiting(run_dir, needed, display=display) if attach else nullcontext()
+        waiting = _told_of_waiting(config, run_dir, display=display) if attach else nullcontext()
         try:
             with waiting:
                 trained = _fit(pinned, run_dir, callbacks=callbacks, attach=attach)
@@ -140,6 +135,23 @@ def train_stage(
     write_json(run_dir / RESULT_FILE, asdict(summary))  # at once: it says that the run is complete
     _tell_bad_rows(run_dir, display=display)
     return summary
+
+
+def _told_of_waiting(
+    config: AnyStageConfig, run_dir: Path, *, display: Display
+) -> AbstractContextManager[None]:
+    cluster, readers = config.cluster, num_readers(config)
+    workers = Need(
+        "workers",
+        {
+            "CPU": cluster.workers * cpus_per_worker(cluster, readers=readers),
+            "GPU": float(cluster.workers * cluster.use_gpu),
+        },
+        cluster.worker_labels,
+    )
+    cpus = {"CPU": float(cluster.workers * readers * CPUS_PER_LONE_READER)}
+    elsewhere = Need("readers", cpus, cluster.reader_labels) if cluster.reader_labels else None
+    return told_of_waiting(run_dir, workers, readers=elsewhere, display=display)
 
 
 def _open_run(
@@ -183,13 +195,22 @@ def read_summary(run_dir: Path) -> RunSummary:
 
 
 def check_workers(cluster: ClusterConfig) -> None:
-    """Refuse more workers than this machine has cores or GPUs for, before Ray is asked.
+    """Refuse what this machine cannot give, before Ray is asked.
 
-    Workers without a core only wait for one another; Ray waits minutes for a GPU that is not there.
+    Workers without a core only wait for one another; Ray waits minutes for a GPU that is not there,
+    and for ever for a label that no node has.
 
     Raises:
-        ConfigError: with both numbers.
+        ConfigError: with both numbers, or the labels.
     """
+    asked = {"worker_labels": cluster.worker_labels, "reader_labels": cluster.reader_labels}
+    for name, labels in asked.items():
+        if labels:
+            raise ConfigError(
+                f"cluster.{name} is {say_labels(labels)}, but the run was to start on this machine "
+                "alone, which has no labels. They choose among the nodes of a cluster. Submit the "
+                f"run with --address, or leave them out: --set cluster.{name}={{}}."
+            )
     workers, cores = cluster.most_workers, num_cores()
     key = "cluster.workers" if cluster.max_workers is None else "cluster.max_workers"
     if cluster.use_gpu and workers > (gpus := torch.cuda.device_count()):
@@ -210,16 +231,18 @@ def cpus_reserved(cluster: ClusterConfig, *, readers: int = 1) -> int:
 
     With less, a reader waits for its place for ever, and all workers for its rows.
     """
-    return math.ceil(cluster.most_workers * cpus_per_worker(readers))
+    return math.ceil(cluster.most_workers * cpus_per_worker(cluster, readers=readers))
 
 
-def cpus_per_worker(readers: int) -> float:
-    """Return the logical CPUs that a worker reserves, for itself and for its readers.
+def cpus_per_worker(cluster: ClusterConfig, *, readers: int) -> float:
+    """Return the logical CPUs that a worker reserves, for itself and for readers beside it.
 
     Were readers to reserve their own, a node with room for one more worker could be left with none
-    for its readers: they, and with them all workers, would wait for ever.
+    for its readers: they, and with them all workers, would wait for ever. Only readers that have
+    nodes of their own (`cluster.reader_labels`) do.
     """
-    return CPUS_PER_WORKER + readers * CPUS_PER_READER
+    beside = 0 if cluster.reader_labels else readers
+    return CPUS_PER_WORKER + beside * CPUS_PER_READER
 
 
 def _tell_excluded(run_dir: Path, data: PreparedData, *, display: Display) -> None:
@@ -241,10 +264,19 @@ def _tell_bad_rows(run_dir: Path, *, display: Display) -> None:
         )
 
 
-def _num_workers(cluster: ClusterConfig) -> int | tuple[int, int]:
-    if cluster.max_workers is None:
-        return cluster.workers
-    return (cluster.workers, cluster.max_workers)
+def _scaling(cluster: ClusterConfig, *, readers: int) -> ScalingConfig:
+    """Ask for workers, each with its share of a node."""
+    fewest, most = cluster.workers, cluster.max_workers
+    return ScalingConfig(
+        num_workers=fewest if most is None else (fewest, most),
+        elastic_resize_monitor_interval_s=RESIZE_SECONDS,
+        use_gpu=cluster.use_gpu,
+        label_selector=cluster.worker_labels or None,
+        resources_per_worker={
+            "CPU": cpus_per_worker(cluster, readers=readers),
+            **({"GPU": 1} if cluster.use_gpu else {}),
+        },
+    )
 
 
 def _fit(
@@ -262,15 +294,7 @@ def _fit(
     trainer = TorchTrainer(
         train_worker,
         train_loop_config=payload,
-        scaling_config=ScalingConfig(
-            num_workers=_num_workers(config.cluster),
-            elastic_resize_monitor_interval_s=RESIZE_SECONDS,
-            use_gpu=config.cluster.use_gpu,
-            resources_per_worker={
-                "CPU": cpus_per_worker(num_readers(config)),
-                **({"GPU": 1} if config.cluster.use_gpu else {}),
-            },
-        ),
+        scaling_config=_scaling(config.cluster, readers=num_readers(config)),
         torch_config=TorchConfig(
             backend=None if config.cluster.use_gpu else "gloo",
             timeout_s=CHECKPOINT_PATIENCE_SECONDS,

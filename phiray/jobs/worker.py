@@ -210,7 +210,11 @@ def _steps(
         positions,
         pad_id=parts.tokenizer.pad_id,
         image_size=parts.image_size,
-        decode=resolve_decode(decode, use_gpu=config.cluster.use_gpu),
+        decode=resolve_decode(
+            decode,
+            use_gpu=config.cluster.use_gpu,
+            has_reader_nodes=bool(config.cluster.reader_labels),
+        ),
         num_readers=num_readers(config),
         num_pipelines=collective.world_size,
     )
@@ -226,4 +230,5 @@ def _report(step: int, path: Path, metrics: Metrics) -> None:
             if current_collective().rank == 0
             else None,
             checkpoint_dir_name=path.name,
+        reader_labels=config.cluster.reader_labels,
         )

@@ -3,7 +3,12 @@
 from phiray.config.fields import all_paths, choices_of, expectation, find_place, groups_of, tags_of
 from phiray.config.model import MoeConfig
 from phiray.config.stages import AlignConfig, ScratchConfig
-from phiray.config.training import ScheduledSamplingMethod, StandardMethod, TrainingConfig
+from phiray.config.training import (
+    ClusterConfig,
+    ScheduledSamplingMethod,
+    StandardMethod,
+    TrainingConfig,
+)
 
 
 def test_groups_of_finds_optional_groups_and_members_of_a_union() -> None:
@@ -43,6 +48,8 @@ def test_expectation_says_kind_and_range() -> None:
     assert expectation(fields["max_steps"]) == "a whole number of at least 1"
     assert expectation(fields["log_row_ids"]) == "true or false"
     assert expectation(fields["precision"]) == "fp32 or bf16"
+    labels = ClusterConfig.model_fields["worker_labels"]
+    assert expectation(labels) == "names with values, as {name: value}"
     assert expectation(AlignConfig.model_fields["data"]).startswith("a group of settings")
 
 

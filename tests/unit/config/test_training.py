@@ -47,3 +47,38 @@ def test_an_elastic_run_has_a_fewest_and_a_most() -> None:
     assert ClusterConfig(workers=1, max_workers=4).most_workers == 4
     with pytest.raises(ValidationError, match="the fewest would be more than the most"):
         ClusterConfig(workers=3, max_workers=2)
+
+
+@pytest.mark.parametrize("key", ["worker_labels", "reader_labels"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ray.io/accelerator-type", "A100"), ("phiray/role", "train"), ("zone", "eu-1_a.2")],
+)
+def test_labels_of_nodes_are_taken(key: str, name: str, value: str) -> None:
+    assert getattr(ClusterConfig.model_validate({key: {name: value}}), key) == {name: value}
+
+
+@pytest.mark.parametrize("key", ["worker_labels", "reader_labels"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("", "a"),
+        ("a b", "c"),
+        ("a/b/c", "d"),
+        ("a", ""),
+        ("a", "-b"),
+        ("a", "in(b,c)"),
+        ("a", "!b"),
+    ],
+)
+def test_what_is_no_label_is_refused(key: str, name: str, value: str) -> None:
+    with pytest.raises(ValidationError, match="is no label of a node"):
+        ClusterConfig.model_validate({key: {name: value}})
+
+
+def test_an_elastic_run_counts_its_room_without_labels() -> None:
+    labels = {"phiray/role": "train"}
+    ClusterConfig(worker_labels=labels, max_workers=2, use_gpu=True)
+    ClusterConfig(reader_labels=labels, max_workers=2)
+    with pytest.raises(ValidationError, match="by CPUs alone"):
+        ClusterConfig(worker_labels=labels, max_workers=2)

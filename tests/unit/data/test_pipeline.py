@@ -11,18 +11,23 @@ from phiray.data.pipeline import (
 
 
 @pytest.mark.parametrize(
-    ("setting", "use_gpu", "expected"),
+    ("setting", "use_gpu", "has_reader_nodes", "expected"),
     [
-        ("auto", False, "worker"),
-        ("auto", True, "tasks"),
-        ("worker", True, "worker"),
-        ("tasks", False, "tasks"),
+        ("auto", False, False, "worker"),
+        ("auto", True, False, "tasks"),
+        ("auto", False, True, "tasks"),
+        ("worker", True, True, "worker"),
+        ("tasks", False, False, "tasks"),
     ],
 )
-def test_resolve_decode_keeps_cpu_work_off_gpu_nodes(
-    setting: str, use_gpu: bool, expected: str
+def test_resolve_decode_keeps_cpu_work_off_gpu_nodes_and_leaves_it_to_reader_nodes(
+    setting: str, use_gpu: bool, has_reader_nodes: bool, expected: str
 ) -> None:
-    decode = resolve_decode(setting, use_gpu=use_gpu)  # type: ignore[arg-type]  # plain text here
+    decode = resolve_decode(
+        setting,  # type: ignore[arg-type]  # plain text here
+        use_gpu=use_gpu,
+        has_reader_nodes=has_reader_nodes,
+    )
 
     assert decode == expected
 

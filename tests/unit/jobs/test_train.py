@@ -137,6 +137,19 @@ def test_an_elastic_run_reserves_for_the_most_workers() -> None:
         check_workers(ClusterConfig(workers=1, max_workers=most))
 
 
+def test_readers_with_nodes_of_their_own_take_nothing_of_their_worker() -> None:
+    cluster = ClusterConfig(workers=2, reader_labels={"phiray/role": "decode"})
+    assert cpus_reserved(cluster, readers=3) == 2
+
+
+@pytest.mark.parametrize("key", ["worker_labels", "reader_labels"])
+def test_labels_are_refused_on_one_machine_which_has_none(key: str) -> None:
+    cluster = ClusterConfig.model_validate({key: {"phiray/role": "a", "zone": "b"}})
+    match = rf"cluster\.{key} is phiray/role=a,zone=b, .*--set cluster\.{key}=\{{\}}"
+    with pytest.raises(ConfigError, match=match):
+        check_workers(cluster)
+
+
 def test_occupied_folder_is_refused(world: Path, tmp_path: Path) -> None:
     config = scratch_config(world, tmp_path)
     create_run_folder(config)

@@ -44,7 +44,7 @@ class Session:
         return 1
 
     def stream_steps(self, *arguments: object, **options: object) -> Iterator[StepInput]:
-        for name in ("decode", "num_readers", "num_pipelines"):  # how it runs is Ray's matter
+        for name in ("decode", "num_readers", "num_pipelines", "reader_labels"):  # Ray's matter
             self.asked[name] = options.pop(name)
         read: Callable[..., Iterator[StepInput]] = read_steps
         return read(*arguments, **options)
@@ -87,7 +87,8 @@ def test_worker_trains_to_the_last_step_and_answers_in_json(
     loaded = load_model(run_folder(config))
     assert loaded.state["step"] == 3
     assert (loaded.checkpoint_path / CARRIED_MANIFEST_FILE).read_text() == '{"seed": 0}'
-    assert session.asked == {"decode": "worker", "num_readers": 1, "num_pipelines": 1}
+    asked = {"decode": "worker", "num_readers": 1, "num_pipelines": 1, "reader_labels": {}}
+    assert session.asked == asked
 
 
 def test_worker_goes_on_from_the_newest_checkpoint_bit_for_bit(

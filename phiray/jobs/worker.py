@@ -82,15 +82,27 @@ def train_worker(payload: WorkerPayload) -> dict[str, object]:
         write_fault(payload, {"error": payload_from_error(_short_memory(payload, error))})
         raise
     except _MAY_PASS as error:
-        _log_stop(payload, error)
-        _keep_full_disk(payload, error)
+        if not _is_ended_by_ray():
+            _log_stop(payload, error)
+            _keep_full_disk(payload, error)
         raise
     except Exception:
-        write_fault(payload, {"fault": traceback.format_exc()})
+        if not _is_ended_by_ray():
+            write_fault(payload, {"fault": traceback.format_exc()})
         raise
 
 
 def _short_memory(payload: WorkerPayload, error: Exception) -> ClusterError:
+def _is_ended_by_ray() -> bool:
+    """Tell whether Ray has taken the process group away, as it does before it ends its workers.
+
+    It does so when a node's time is over or an elastic run changes its size. The loop runs on for
+    that moment, and what it then meets is no fault.
+    """
+    workers = ray.train.get_context().get_world_size()
+    return workers > 1 and not torch.distributed.is_initialized()
+
+
     training = _config(payload).training
     accumulation = training.gradient_accumulation_steps
     return ClusterError(

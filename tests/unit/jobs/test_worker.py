@@ -34,6 +34,7 @@ class Session:
         self.reports: list[tuple[int, str]] = []
         self.stop_after: int | None = None
         self.asked: dict[str, object] = {}
+        self.world_size = 1
 
     def report(self, metrics: dict[str, float], **options: object) -> None:
         self.reports.append((int(metrics["step"]), str(options["checkpoint_dir_name"])))
@@ -42,6 +43,9 @@ class Session:
 
     def get_local_world_size(self) -> int:
         return 1
+
+    def get_world_size(self) -> int:
+        return self.world_size
 
     def stream_steps(self, *arguments: object, **options: object) -> Iterator[StepInput]:
         for name in ("decode", "num_readers", "num_pipelines", "reader_labels"):  # Ray's matter
@@ -220,6 +224,29 @@ def test_what_may_pass_is_no_fault_and_is_told_unless_a_peer_was_lost(
     lines = file.read_text().splitlines() if file.exists() else []
     told = [json.loads(line)["error"] for line in lines]
     assert told == (["RuntimeError: 3 is not 4"] if is_told else [])
+
+
+@pytest.mark.parametrize("error", [ValueError("no process group"), RuntimeError("it was aborted")])
+def test_what_a_worker_meets_while_ray_ends_it_is_no_fault(
+    world: Path,
+    tmp_path: Path,
+    session: Session,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    """Ray takes the process group of two workers away before it ends them."""
+    session.world_size = 2
+    config = scratch_config(world, tmp_path)
+    run_folder(config).mkdir(parents=True)
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(worker, "stream_steps", fail)
+    with pytest.raises(type(error), match=str(error)):
+        train_worker(payload(config))
+    assert read_fault(payload(config)) is None
+    assert not (run_folder(config) / EVENTS_NAME).exists()
 
 
 def test_full_disk_is_kept_for_the_driver_with_its_exit_code(

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -5,9 +6,11 @@ import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from phiray.clusters.check import check_cluster_file
+from phiray.config.training import ClusterConfig
 from phiray.errors import ConfigError, ExitCode
 from tests.unit.clusters.cluster_builders import (
     AWS,
+    GCP,
     LOCAL,
     RAYCLUSTER,
     RAYJOB,
@@ -90,3 +93,13 @@ def test_missing_file_is_missing_input(tmp_path: Path) -> None:
 def test_broken_yaml_is_named_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cluster\.yaml:2:"):
         lines(tmp_path, "cluster_name: x\n  provider: {\n")
+
+
+@pytest.mark.parametrize("text", [AWS, GCP, RAYCLUSTER, RAYJOB])
+def test_shipped_nodes_carry_the_labels_that_the_file_tells_runs_to_ask_for(text: str) -> None:
+    asked = dict(re.findall(r"cluster\.(worker|reader)_labels=(\{.*?\})", text))
+    settings = {f"{who}_labels": yaml.safe_load(labels) for who, labels in asked.items()}
+    cluster = ClusterConfig.model_validate(settings)
+    carried = [yaml.safe_load(labels) for labels in re.findall(r"^ +labels: (\{.*\})$", text, re.M)]
+    assert carried == [cluster.reader_labels, cluster.worker_labels]
+    assert cluster.reader_labels != cluster.worker_labels

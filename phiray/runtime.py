@@ -39,6 +39,8 @@ CHECKPOINT_PATIENCE_SECONDS = 30 * 60
 nobody reads from the pipelines: 33 GB of Phi-2's `instruct` take half an hour at 18 MB/s. Such
 patience costs nothing where a worker dies: its closed connections, and Ray, tell of it at once."""
 
+_WATCHER = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
+
 _TRAIN_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Seconds between the controller's polls: a report blocks until the next one.
@@ -50,7 +52,7 @@ _TRAIN_SETTINGS = {
     # Ray Data counts the time in which nobody asks for rows, too.
     "RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S": str(CHECKPOINT_PATIENCE_SECONDS),
     # A node of an embedded Ray is never drained; the watcher costs each start seconds of CPU time.
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    _WATCHER: "0",
     # A stopped trial ends by itself within seconds; one that hangs is killed after so many.
     "TUNE_FORCE_TRIAL_CLEANUP_S": "30",
     # Ctrl-C ends a search as it ends a run; Tune would swallow it and return what there is.
@@ -67,7 +69,9 @@ _CLUSTER_SETTINGS = {
     # A cloud takes minutes to add a node.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "1200",
     # Nodes are drained here, and workers told of it.
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "1",
+    _WATCHER: "1",
+    # Of the 30 s that a cloud may give, the default would take 5.
+    "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "2",
 }
 
 _ELASTIC_SETTINGS = {
@@ -80,6 +84,11 @@ _ELASTIC_SETTINGS = {
 def expect_lost_nodes() -> None:
     """Make runs that this process starts from here on ask anew soon, where nodes come and go."""
     os.environ.update(_ELASTIC_SETTINGS)
+
+
+def hears_of_drained_nodes() -> bool:
+    """Tell whether Ray tells the workers of this process's run that a node is being taken away."""
+    return os.environ.get(_WATCHER, "1") != "0"  # Ray hands it on to its workers
 
 
 def num_cores() -> int:

@@ -138,7 +138,9 @@ class ClusterConfig(Config):
     cpus_per_worker: int | None = Field(default=None, ge=1)
     """CPU threads of one worker; none shares the cores of the machine evenly."""
     max_failures: int = Field(default=3, ge=0)
-    """Restarts after a worker died, from the newest committed checkpoint."""
+    """Restarts after a worker died, from the newest committed checkpoint. Those after a node was
+    drained, as spot nodes are, are not counted: the run answers the notice with a checkpoint, and
+    goes on when the node's time is over."""
     worker_labels: dict[str, str] = Field(default={})
     """Labels of the nodes that may train, such as {phiray/role: train} or
     {ray.io/accelerator-type: A100}. On a cluster only; none takes any node that has room."""

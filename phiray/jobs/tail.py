@@ -97,6 +97,8 @@ class _Story:
         self._count = 0
         self._stop: str | None = None
         """What a worker last met, and told of itself; none for one that was killed."""
+        self._notice: str | None = None
+        """What was to be taken away since the workers last began."""
         self._writing: tuple[int, float] | None = None
         """Step of a checkpoint that is being written, and since when."""
 
@@ -107,6 +109,13 @@ class _Story:
         match event["event"]:
             case "checkpoint":
                 self._writing = (event["step"], time.monotonic())
+            case "notice":
+                self._notice = event["notice"]
+            case "notice answered":
+                return (
+                    f"{self._run}: to be taken away: {event['notice']}; step {event['step']} is "
+                    "committed, and training goes on"
+                )
             case "set aside":
                 names = ", ".join(event["names"])
                 return f"{self._run}: broken checkpoints were set aside: {names}"
@@ -135,10 +144,13 @@ class _Story:
     def _describe_start(self, event: dict[str, Any]) -> str | None:
         step, replayed, attempt = event["step"], event["replayed_steps"], event["attempt"]
         stop, self._stop = self._stop, None
+        notice, self._notice = self._notice, None
         if attempt == 1:
             return None
         where = f"from step {step}, with {replayed} steps to do again (attempt {attempt})"
         if self._count == 1:
             return f"{self._run}: goes on {where}"
         why = f"a worker stopped ({stop})" if stop else "a worker was lost"
+        if notice:
+            why = f"taken away ({notice}), which is no failure"
         return f"{self._run}: {why}; going on {where}"

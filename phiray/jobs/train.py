@@ -306,6 +306,7 @@ def _fit(
             callbacks=list(callbacks),
             failure_config=FailureConfig(
                 max_failures=config.cluster.max_failures,
+                max_preemption_failures=-1,  # nodes that go after a notice, as often as they do
                 # each is one more request for workers, after one that was met in vain: nodes of a
                 # cluster may go while workers start on them
                 controller_failure_limit=MAX_REQUESTS if is_elastic or attach else 0,

@@ -28,10 +28,11 @@ from phiray.errors import ClusterError, ExitCode, PhirayError, exit_code_of, pay
 from phiray.jobs.faults import read_fault, write_fault
 from phiray.jobs.gauges import StepGauges
 from phiray.jobs.payload import TrainedRun, WorkerPayload
+from phiray.jobs.preemption import ask_preemption
 from phiray.jobs.stop import until_stopped
 from phiray.planning.given import describe_model
 from phiray.planning.workload import count_flops, estimate_rows
-from phiray.runtime import num_cores, quiet_ray
+from phiray.runtime import hears_of_drained_nodes, num_cores, quiet_ray
 from phiray.stages.parts import CARRIED_MANIFEST_FILE, StageParts, checkpoint_texts
 from phiray.stages.registry import stage_module
 from phiray.stages.validation import build_validation
@@ -92,7 +93,6 @@ def train_worker(payload: WorkerPayload) -> dict[str, object]:
         raise
 
 
-def _short_memory(payload: WorkerPayload, error: Exception) -> ClusterError:
 def _is_ended_by_ray() -> bool:
     """Tell whether Ray has taken the process group away, as it does before it ends its workers.
 
@@ -103,6 +103,7 @@ def _is_ended_by_ray() -> bool:
     return workers > 1 and not torch.distributed.is_initialized()
 
 
+def _short_memory(payload: WorkerPayload, error: Exception) -> ClusterError:
     training = _config(payload).training
     accumulation = training.gradient_accumulation_steps
     return ClusterError(
@@ -181,6 +182,7 @@ def _train(payload: WorkerPayload) -> TrainedRun:
         ),
         on_checkpoint=_report,
         on_step=StepGauges(config.run.name, flops_per_row=_flops_per_row(config, parts)),
+        ask_notice=ask_preemption if hears_of_drained_nodes() else None,
     )
     return TrainedRun(steps=result.step, loop_seconds=time.monotonic() - start)
 
@@ -228,6 +230,7 @@ def _steps(
             has_reader_nodes=bool(config.cluster.reader_labels),
         ),
         num_readers=num_readers(config),
+        reader_labels=config.cluster.reader_labels,
         num_pipelines=collective.world_size,
     )
 
@@ -242,5 +245,4 @@ def _report(step: int, path: Path, metrics: Metrics) -> None:
             if current_collective().rank == 0
             else None,
             checkpoint_dir_name=path.name,
-        reader_labels=config.cluster.reader_labels,
         )

@@ -16,6 +16,7 @@ from phiray.runtime import (
     attach_ray,
     ensure_token,
     expect_lost_nodes,
+    hears_of_drained_nodes,
     num_cores,
     quiet_ray,
     ray_session,
@@ -142,6 +143,15 @@ def test_embedded_ray_is_private_and_has_room_for_the_workers(
     assert mode(token) == 0o600
 
 
+def test_an_embedded_ray_hears_of_no_drained_node(
+    token: Path, asked: list[dict[str, object]]
+) -> None:
+    os.environ.pop("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", None)
+    assert hears_of_drained_nodes()
+    start_ray(num_cpus=2)
+    assert not hears_of_drained_nodes()
+
+
 def test_pipelines_outlast_a_large_checkpoint(
     token: Path, asked: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,11 +272,13 @@ def test_a_job_attaches_to_its_cluster_and_waits_for_nodes(
     helpers = ("autoscaling_coordinator", "stats_actor", "actor_location_tracker")
     for name in helpers:  # made here, on the head, they keep no other node from being idle
         monkeypatch.setattr(runtime, f"get_or_create_{name}", partial(made.append, name))
+    os.environ.pop("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", None)
     with ray_session(num_cpus=10_000, attach=True) as url:
         assert url is None
     assert sorted(made) == sorted(helpers)
     assert [options["address"] for options in asked] == ["auto"]
     assert float(os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"]) >= 600
+    assert hears_of_drained_nodes()
 
 
 def test_the_dashboard_is_told_and_stays_on_the_loopback(

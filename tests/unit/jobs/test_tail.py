@@ -131,6 +131,25 @@ def test_restart_says_what_the_first_worker_met(tmp_path: Path) -> None:
     ]
 
 
+def test_a_notice_is_told_of_and_the_restart_after_it_is_no_failure(tmp_path: Path) -> None:
+    recorder = Recorder()
+    notice = {"notice": "node 0a1b2c3d (worker 1)"}
+    with shown_steps(tmp_path, display=recorder, max_steps=9):
+        log_event(tmp_path, "start", attempt=1, step=0, replayed_steps=0)
+        log_event(tmp_path, "notice", attempt=1, step=4, **notice)
+        log_event(tmp_path, "notice answered", attempt=1, step=4, **notice)
+        log_event(tmp_path, "resume", attempt=2, step=4, replayed_steps=3)
+        log_event(tmp_path, "resume", attempt=3, step=4, replayed_steps=1)
+    assert recorder.notes == [
+        f"{tmp_path.name}: to be taken away: node 0a1b2c3d (worker 1); step 4 is committed, and "
+        "training goes on",
+        f"{tmp_path.name}: taken away (node 0a1b2c3d (worker 1)), which is no failure; going on "
+        "from step 4, with 3 steps to do again (attempt 2)",
+        f"{tmp_path.name}: a worker was lost; going on from step 4, with 1 steps to do again "
+        "(attempt 3)",
+    ]
+
+
 def test_checkpoint_is_told_of_once_where_it_takes_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ import pytest
 import ray.train
 import ray.train.torch
 import torch
+from ray.train import PreemptionInfo
 
 from phiray.batch import StepInput
 from phiray.config.stages import AnyStageConfig
@@ -34,6 +35,7 @@ class Session:
         self.reports: list[tuple[int, str]] = []
         self.stop_after: int | None = None
         self.asked: dict[str, object] = {}
+        self.preemption: PreemptionInfo | None = None
         self.world_size = 1
 
     def report(self, metrics: dict[str, float], **options: object) -> None:
@@ -59,6 +61,7 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
     session = Session()
     monkeypatch.setattr(worker, "stream_steps", session.stream_steps)
     monkeypatch.setattr(ray.train, "report", session.report)
+    monkeypatch.setattr(ray.train, "get_preemption_info", lambda: session.preemption)
     monkeypatch.setattr(ray.train, "get_context", lambda: session)
     monkeypatch.setattr(ray.train.torch, "get_device", lambda: torch.device("cpu"))
     threads = torch.get_num_threads()
@@ -93,6 +96,25 @@ def test_worker_trains_to_the_last_step_and_answers_in_json(
     assert (loaded.checkpoint_path / CARRIED_MANIFEST_FILE).read_text() == '{"seed": 0}'
     asked = {"decode": "worker", "num_readers": 1, "num_pipelines": 1, "reader_labels": {}}
     assert session.asked == asked
+
+
+@pytest.mark.parametrize(("watcher", "answered"), [("1", [1]), ("0", [])])
+def test_worker_answers_a_notice_of_ray_where_ray_gives_any(
+    world: Path,
+    tmp_path: Path,
+    session: Session,
+    monkeypatch: pytest.MonkeyPatch,
+    watcher: str,
+    answered: list[int],
+) -> None:
+    monkeypatch.setenv("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", watcher)
+    session.preemption = PreemptionInfo(deadline_ms=None, preempted_node_to_ranks={"a" * 56: [0]})
+    config = scratch_config(world, tmp_path)
+    assert "run" in train_worker(payload(config))
+    text = (run_folder(config) / EVENTS_NAME).read_text()
+    events = [json.loads(line) for line in text.splitlines()]
+    assert [e["step"] for e in events if e["event"] == "notice answered"] == answered
+    assert session.reports == [(3, "step-00000003")]
 
 
 def test_worker_goes_on_from_the_newest_checkpoint_bit_for_bit(

@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import ray
 import ray.data
+from ray._private import ray_constants
 from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import (
     get_or_create_autoscaling_coordinator,
 )
@@ -64,6 +66,16 @@ _TRAIN_SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
+
+_LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
+_LOOPBACK_SETTINGS = {
+    # What Ray does on macOS and Windows by itself: the node's address is 127.0.0.1, and all of its
+    # processes listen there alone. On Linux they would listen on every interface.
+    ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0",
+    # Whoever connects to a port of theirs is one of the workers: neither asks for a token.
+    "GLOO_SOCKET_IFNAME": _LOOPBACK,
+    "NCCL_SOCKET_IFNAME": _LOOPBACK,
+}
 
 _CLUSTER_SETTINGS = {
     # A cloud takes minutes to add a node.
@@ -192,6 +204,7 @@ def start_ray(*, num_cpus: int, dashboard: bool = False) -> str | None:
     """Start an embedded Ray: private, with a token, and never somebody else's cluster.
 
     Ray 2.60 turns its token authentication on for a local start and takes the token that is there.
+    It listens on the loopback alone, and so do the workers of a training.
 
     Args:
         num_cpus: logical CPUs that it must have; it has at least those of this machine.
@@ -210,7 +223,7 @@ def start_ray(*, num_cpus: int, dashboard: bool = False) -> str | None:
         for name, value in _TRAIN_SETTINGS.items():
             os.environ.setdefault(name, value)
         # Ray puts handlers of its own there, in Python and in C++; the latter aborts the process.
-        with kept_handler(signal.SIGTERM):
+        with kept_handler(signal.SIGTERM), _on_the_loopback():
             started = ray.init(
                 address="local",
                 num_cpus=max(num_cores(), num_cpus),
@@ -263,6 +276,24 @@ def recount_nodes() -> None:
     coordinator = get_or_create_autoscaling_coordinator()
     asked = coordinator.get_reserved_resources.remote("phiray", recompute=True)
     ray.get(asked, timeout=_COORDINATOR_SECONDS)
+
+
+@contextmanager
+def _on_the_loopback() -> Iterator[None]:
+    """Let all that is started within the block inherit that it is to stay on the loopback."""
+    before = {name: os.environ.get(name) for name in _LOOPBACK_SETTINGS}
+    is_enabled = ray_constants.ENABLE_RAY_CLUSTER
+    os.environ.update(_LOOPBACK_SETTINGS)
+    ray_constants.ENABLE_RAY_CLUSTER = False  # Ray looked at the environment when it was loaded
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = is_enabled
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextmanager

@@ -36,6 +36,7 @@ from phiray.jobs.faults import read_fault
 from phiray.jobs.node_watch import noticed_nodes
 from phiray.jobs.paths import with_absolute_paths
 from phiray.jobs.payload import TrainedRun, WorkerPayload
+from phiray.jobs.rendezvous import FileTorchConfig
 from phiray.jobs.run_folder import (
     check_run_folder,
     create_run_folder,
@@ -295,8 +296,8 @@ def _fit(
         train_worker,
         train_loop_config=payload,
         scaling_config=_scaling(config.cluster, readers=num_readers(config)),
-        torch_config=TorchConfig(
-            backend=None if config.cluster.use_gpu else "gloo",
+        torch_config=(TorchConfig if attach else FileTorchConfig)(
+            backend="nccl" if config.cluster.use_gpu else "gloo",
             timeout_s=CHECKPOINT_PATIENCE_SECONDS,
         ),
         # Ray's own record can refuse a start that ours allows: each start has a fresh name.

@@ -36,7 +36,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
 
 @pytest.fixture(scope="package")
 def shared_ray() -> Iterator[None]:
-    with ray_session(num_cpus=4):
+    with ray_session(num_cpus=4, dashboard=True):
         yield
 
 

@@ -5,9 +5,11 @@ import stat
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 import ray
 import ray.data
+from ray._private import ray_constants
 
 from phiray import runtime
 from phiray.errors import ClusterError, ExitCode
@@ -150,6 +152,30 @@ def test_an_embedded_ray_hears_of_no_drained_node(
     assert hears_of_drained_nodes()
     start_ray(num_cpus=2)
     assert not hears_of_drained_nodes()
+
+
+def test_embedded_ray_and_its_workers_stay_on_the_loopback(
+    token: Path, asked: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its processes inherit it; this one, which may start others, has its environment back."""
+    seen: list[tuple[str, str, str]] = []
+
+    def init(**_: object) -> None:
+        switch = os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"]
+        seen.append((ray.util.get_node_ip_address(), switch, os.environ["GLOO_SOCKET_IFNAME"]))
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setitem(os.environ, "GLOO_SOCKET_IFNAME", "eth0")
+    start_ray(num_cpus=2)
+    (loopback,) = [
+        name
+        for name, addresses in psutil.net_if_addrs().items()
+        if "127.0.0.1" in [address.address for address in addresses]
+    ]
+    assert seen == [("127.0.0.1", "0", loopback)]
+    assert os.environ["GLOO_SOCKET_IFNAME"] == "eth0"
+    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in os.environ
+    assert ray_constants.ENABLE_RAY_CLUSTER is True
 
 
 def test_pipelines_outlast_a_large_checkpoint(

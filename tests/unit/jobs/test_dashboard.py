@@ -2,7 +2,9 @@ import json
 import socket
 import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from torch.utils.tensorboard import SummaryWriter
 
@@ -27,6 +29,11 @@ def search(tmp_path: Path) -> Path:
 def test_tensorboard_answers_with_the_curve_of_every_trial(search: Path) -> None:
     url = start_dashboard(search, port=None).url
     assert url.startswith("http://127.0.0.1:")
+    port = urlsplit(url).port
+    sockets = psutil.Process().net_connections(kind="inet")
+    assert {
+        s.laddr.ip for s in sockets if s.status == psutil.CONN_LISTEN and s.laddr.port == port
+    } == {"127.0.0.1"}
     with urllib.request.urlopen(f"{url}data/plugin/scalars/tags", timeout=30) as answer:
         runs = json.load(answer)
     assert {run.split("/")[0] for run in runs} == {"trial-000", "trial-001"}

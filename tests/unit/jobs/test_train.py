@@ -13,7 +13,6 @@ import pytest
 import ray
 import torch
 from ray.exceptions import ActorDiedError
-from ray.train.torch import TorchConfig
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
 from phiray.config.load import config_from_file
@@ -23,6 +22,7 @@ from phiray.data.annotations import Excluded
 from phiray.errors import CheckpointError, ClusterError, ConfigError, DataError, ExitCode
 from phiray.jobs import train as job
 from phiray.jobs.payload import TrainedRun
+from phiray.jobs.rendezvous import FileTorchConfig
 from phiray.jobs.run_folder import create_run_folder, run_folder
 from phiray.jobs.train import (
     RESULT_FILE,
@@ -330,7 +330,7 @@ def test_workers_wait_for_a_large_checkpoint_on_a_slow_disk(
 ) -> None:
     _notes_until_ctrl_c(scratch_config(world, tmp_path), monkeypatch)
     torch_config = StoppedTrainer.options["torch_config"]
-    assert isinstance(torch_config, TorchConfig)
+    assert isinstance(torch_config, FileTorchConfig)  # which opens no port
     assert PHI_2_CHECKPOINT_BYTES / torch_config.timeout_s < 20e6  # bytes per second
 
 

@@ -1,0 +1,50 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import ray
+from ray.train.torch.config import TorchConfig, _TorchBackend
+
+from phiray.jobs.rendezvous import FileTorchConfig
+
+
+class Workers:
+    """Stands in for Ray's group of workers: keeps what each was to do."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, dict[str, object]]] = []
+
+    def __len__(self) -> int:
+        return 2
+
+    def execute(self, function: Callable[[], None]) -> None:
+        assert function.__name__ == "_set_torch_distributed_env_vars"
+
+    def execute_single_async(
+        self, rank: int, function: Callable[[], None], **told: object
+    ) -> tuple[int, dict[str, object]]:
+        assert function.__name__ == "_setup_torch_process_group"
+        self.asked.append((rank, told))
+        return rank, told
+
+
+def test_workers_meet_in_a_file_of_their_own_which_goes_with_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ray, "get", lambda futures: futures)
+    monkeypatch.setattr(_TorchBackend, "on_shutdown", lambda *_: None)
+    config, workers = FileTorchConfig(backend="gloo", timeout_s=7), Workers()
+    backend = config.backend_cls()
+    backend.on_start(workers, config)
+    (first, told), (second, same) = workers.asked
+    assert (first, second) == (0, 1)
+    assert told["init_method"] == same["init_method"]
+    assert (told["backend"], told["world_size"], told["timeout_s"]) == ("gloo", 2, 7)
+    folder = Path(str(told["init_method"]).removeprefix("file://")).parent
+    assert folder.stat().st_mode & 0o777 == 0o700
+    backend.on_shutdown(workers, config)
+    assert not folder.exists()
+
+
+def test_ray_takes_it_as_settings_of_torch() -> None:
+    assert isinstance(FileTorchConfig(backend="gloo"), TorchConfig)

@@ -20,6 +20,8 @@ class WorkerPayload(TypedDict):
     """The run's manifest, JSON; it travels with each checkpoint."""
     start: str
     """Names this start of the run; Ray starts its workers anew under the same name."""
+    node: str
+    """Ray's id of the node where the driver is: what that one sees, all must see."""
 
 
 @dataclass(frozen=True)

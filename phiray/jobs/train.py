@@ -44,6 +44,7 @@ from phiray.jobs.run_folder import (
     write_excluded,
     write_manifest,
 )
+from phiray.jobs.shared_storage import RAY_FOLDER, node_id
 from phiray.jobs.tail import shown_steps
 from phiray.jobs.waiting import Need, say_labels, told_of_waiting
 from phiray.jobs.worker import num_readers, train_worker
@@ -142,14 +143,7 @@ def _told_of_waiting(
     config: AnyStageConfig, run_dir: Path, *, display: Display
 ) -> AbstractContextManager[None]:
     cluster, readers = config.cluster, num_readers(config)
-    workers = Need(
-        "workers",
-        {
-            "CPU": cluster.workers * cpus_per_worker(cluster, readers=readers),
-            "GPU": float(cluster.workers * cluster.use_gpu),
-        },
-        cluster.worker_labels,
-    )
+    workers = Need("workers", needed_resources(cluster, readers=readers), cluster.worker_labels)
     cpus = {"CPU": float(cluster.workers * readers * CPUS_PER_LONE_READER)}
     elsewhere = Need("readers", cpus, cluster.reader_labels) if cluster.reader_labels else None
     return told_of_waiting(run_dir, workers, readers=elsewhere, display=display)
@@ -246,6 +240,12 @@ def cpus_per_worker(cluster: ClusterConfig, *, readers: int) -> float:
     return CPUS_PER_WORKER + beside * CPUS_PER_READER
 
 
+def needed_resources(cluster: ClusterConfig, *, readers: int) -> dict[str, float]:
+    """Return what the fewest workers reserve, by the name of Ray's resource."""
+    cpus = cluster.workers * cpus_per_worker(cluster, readers=readers)
+    return {"CPU": cpus, "GPU": float(cluster.workers * cluster.use_gpu)}
+
+
 def _tell_excluded(run_dir: Path, data: PreparedData, *, display: Display) -> None:
     """Say how many records became no row and why, and where all of them are listed."""
     if not data.excluded:
@@ -288,6 +288,7 @@ def _fit(
         "run_dir": str(run_dir),
         "manifest": (run_dir / MANIFEST_FILE).read_text(encoding="utf-8"),
         "start": uuid.uuid4().hex[:12],
+        "node": node_id(),
     }
     is_elastic = config.cluster.max_workers is not None
     if is_elastic:
@@ -303,7 +304,7 @@ def _fit(
         # Ray's own record can refuse a start that ours allows: each start has a fresh name.
         run_config=RunConfig(
             name=payload["start"],
-            storage_path=str(run_dir / "ray"),
+            storage_path=str(run_dir / RAY_FOLDER),
             callbacks=list(callbacks),
             failure_config=FailureConfig(
                 max_failures=config.cluster.max_failures,

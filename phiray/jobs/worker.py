@@ -29,6 +29,7 @@ from phiray.jobs.faults import read_fault, write_fault
 from phiray.jobs.gauges import StepGauges
 from phiray.jobs.payload import TrainedRun, WorkerPayload
 from phiray.jobs.preemption import ask_preemption
+from phiray.jobs.shared_storage import check_rows, refuse_unshared
 from phiray.jobs.stop import until_stopped
 from phiray.planning.given import describe_model
 from phiray.planning.workload import count_flops, estimate_rows
@@ -68,11 +69,9 @@ def train_worker(payload: WorkerPayload) -> dict[str, object]:
     that is too small, and handed over by the workers that Ray starts in place of these: one rank
     alone may meet it, and only its failure stops the others.
     """
-    fault = read_fault(payload)
-    if fault is not None:
-        return fault
     try:
-        return {"run": asdict(_train(payload))}
+        refused = refuse_unshared(payload, current_collective()) or read_fault(payload)
+        return refused or {"run": asdict(_train(payload))}
     except PhirayError as error:
         outcome: dict[str, object] = {"error": payload_from_error(error)}
         if current_collective().world_size > 1:
@@ -150,6 +149,7 @@ def _train(payload: WorkerPayload) -> TrainedRun:
     collective = current_collective()
     device = ray.train.torch.get_device()
     parts = stage_module(config.stage).build(config)
+    check_rows(payload, [parts.source, parts.validation])
     state = build_state(
         parts.objective, training=config.training, collective=collective, device=device
     )

@@ -10,6 +10,7 @@ def payload(run_dir: Path, start: str) -> WorkerPayload:
         "run_dir": str(run_dir),
         "manifest": "{}",
         "start": start,
+        "node": "here",
     }
 
 

@@ -13,6 +13,7 @@ def test_worker_payload_survives_json() -> None:
         "run_dir": "runs/a",
         "manifest": "{}",
         "start": "first",
+        "node": "here",
     }
     received = json.loads(json.dumps(payload))
     assert received == payload

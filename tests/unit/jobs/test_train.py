@@ -66,6 +66,7 @@ def _without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("Ray was asked")
 
     monkeypatch.setattr(ray, "init", refuse)
+    monkeypatch.setattr(job, "node_id", lambda: "here")  # it would start Ray, too
 
 
 def test_more_workers_than_cores_are_refused_before_anything_is_made(

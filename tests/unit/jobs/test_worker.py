@@ -14,7 +14,7 @@ from phiray.batch import StepInput
 from phiray.config.stages import AnyStageConfig
 from phiray.config.training import ClusterConfig
 from phiray.errors import DataError, ExitCode, error_from_payload
-from phiray.jobs import worker
+from phiray.jobs import shared_storage, worker
 from phiray.jobs.faults import read_fault
 from phiray.jobs.payload import WorkerPayload
 from phiray.jobs.run_folder import run_folder
@@ -64,6 +64,7 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
     monkeypatch.setattr(ray.train, "get_preemption_info", lambda: session.preemption)
     monkeypatch.setattr(ray.train, "get_context", lambda: session)
     monkeypatch.setattr(ray.train.torch, "get_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(shared_storage, "node_id", lambda: "here")
     threads = torch.get_num_threads()
     yield session
     torch.set_num_threads(threads)
@@ -75,6 +76,7 @@ def payload(config: AnyStageConfig) -> WorkerPayload:
         "run_dir": str(run_folder(config)),
         "manifest": '{"seed": 0}',
         "start": "first",
+        "node": "here",
     }
 
 
@@ -186,6 +188,7 @@ def test_mistake_that_one_of_several_workers_meets_fails_it_and_is_handed_over(
     config = scratch_config(tmp_path / "nowhere", tmp_path)
     run_folder(config).mkdir(parents=True)
     monkeypatch.setattr(worker, "current_collective", lambda: Collective(rank=1, world_size=2))
+    monkeypatch.setattr(worker, "refuse_unshared", lambda *_: None)  # it would ask the other one
     with pytest.raises(DataError, match="nowhere"):
         train_worker(payload(config))
     error = error_from_payload(train_worker(payload(config))["error"])  # type: ignore[arg-type]

@@ -1,0 +1,108 @@
+"""See that a node has the run's folder and data: storage that all nodes of a cluster share.
+
+    refuse_unshared(payload, collective) -> what every worker returns, or None
+    check_rows(payload, sources)         # once the rows are there
+
+Source: Ray Train looks at its storage at the first checkpoint alone, which may be hours later.
+Limits: of an image that is read only the size in bytes is compared (`RowSource.fingerprint`).
+"""
+
+import json
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import ray
+
+from phiray.data.rows import RowSource
+from phiray.errors import ConfigError, payload_from_error
+from phiray.jobs.payload import WorkerPayload
+from phiray.training.collective import Collective
+
+RAY_FOLDER = "ray"
+"""In a run's folder: Ray's own record, a folder for each start, made before workers begin."""
+PATIENCE_SECONDS = 10.0
+"""A network file system may show a node late what another one has made."""
+_SECONDS_BETWEEN_LOOKS = 0.5
+
+
+def refuse_unshared(payload: WorkerPayload, collective: Collective) -> dict[str, object] | None:
+    """Return the outcome of a run of which some worker's node lacks the folder, or the data.
+
+    All workers call it together and return the same: none is lost, so Ray starts none anew.
+
+    Returns:
+        None if all nodes see what the driver sees.
+    """
+    error = None if _is_driver_node(payload) else _find_unshared(payload)
+    told = collective.gather(None if error is None else payload_from_error(error))
+    first = next((item for item in told if item is not None), None)
+    return None if first is None else {"error": first}
+
+
+def check_rows(payload: WorkerPayload, sources: Sequence[RowSource | None]) -> None:
+    """Refuse rows that are not those of the run's manifest: another folder at the same path.
+
+    Args:
+        payload: of the worker.
+        sources: the rows that this node found, those of the training part first.
+
+    Raises:
+        ConfigError: with the node.
+    """
+    if _is_driver_node(payload):
+        return
+    expected = json.loads(payload["manifest"])["data"]["fingerprint"]
+    if "+".join(rows.fingerprint for rows in sources if rows is not None) != expected:
+        raise unshared("data.root", _data_root(payload), what="holds other data")
+
+
+def find_folder(path: Path, *, patience_seconds: float) -> bool:
+    """Say whether this node sees a folder, within so long."""
+    deadline = time.monotonic() + patience_seconds
+    while not path.is_dir():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    return True
+
+
+def unshared(setting: str, path: str, *, what: str) -> ConfigError:
+    """Build the error of a path that this node does not see as the driver does."""
+    return ConfigError(
+        f"{setting}: {path} {what} on node {node_name()}. It must be the same folder there as on "
+        "the node of the command itself. Mount shared storage at that path on every node, or set "
+        f"{setting} to a path on storage that all of them share."
+    )
+
+
+def node_name() -> str:
+    """Return this node's name and address."""
+    return f"{socket.gethostname()} ({ray.util.get_node_ip_address()})"
+
+
+def node_id() -> str:
+    """Return Ray's own name of this node."""
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def _is_driver_node(payload: WorkerPayload) -> bool:
+    return node_id() == payload["node"]
+
+
+def _find_unshared(payload: WorkerPayload) -> ConfigError | None:
+    run_dir, root = Path(payload["run_dir"]), _data_root(payload)
+    start = run_dir / RAY_FOLDER / payload["start"]
+    if not find_folder(start, patience_seconds=PATIENCE_SECONDS):
+        what = "is another folder" if run_dir.is_dir() else "is missing"
+        return unshared("run.output_dir", str(run_dir), what=what)
+    if not find_folder(Path(root), patience_seconds=PATIENCE_SECONDS):
+        return unshared("data.root", root, what="is missing")
+    return None
+
+
+def _data_root(payload: WorkerPayload) -> str:
+    data = payload["config"]["data"]
+    assert isinstance(data, dict), "every stage has settings of its data"
+    return str(data["root"])

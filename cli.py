@@ -56,6 +56,14 @@ WorkersOption = Annotated[
     str | None,
     typer.Option(metavar="N|MIN:MAX", help="Training processes; MIN:MAX makes the run elastic."),
 ]
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="URL",
+        help="Submit it to the cluster with this dashboard; `auto` in its jobs.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 
@@ -246,12 +254,7 @@ def train(
     auto_resume: Annotated[
         bool, typer.Option("--auto-resume", help="Go on with the run if it is there, else start.")
     ] = False,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL", help="Submit it to the cluster with this dashboard; `auto` in its jobs."
-        ),
-    ] = None,
+    address: ClusterOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train one stage, here or on a cluster."""
@@ -261,11 +264,13 @@ def train(
     from phiray.terminal import build_display
 
     if address is not None and address != "auto":
+        _refuse_json(as_json)
         with build_display() as display:
-            from phiray.jobs.remote import submit_training
+            from phiray.jobs.remote import submit
+            from phiray.jobs.remote_commands import train_command
 
-            again = resume or auto_resume
-            code = submit_training(settings, address=address, display=display, resume=again)
+            command = train_command(settings, resume=resume or auto_resume)
+            code = submit(command, address=address, display=display)
         raise typer.Exit(code)
     with build_display() as display:
         from phiray.jobs.run_folder import has_begun
@@ -284,12 +289,14 @@ def train(
 AddressOption = Annotated[
     str, typer.Option("--address", metavar="URL", help="Of the cluster's dashboard.")
 ]
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="Of a run, a search or an evaluation.")
+]
 
 
 @app.command("jobs")
 def list_jobs(address: AddressOption, as_json: JsonOption = False) -> None:
-    """List the runs on a cluster."""
+    """List the jobs of phiray on a cluster."""
     from phiray.terminal import build_display
 
     with build_display():
@@ -302,12 +309,12 @@ def list_jobs(address: AddressOption, as_json: JsonOption = False) -> None:
     from phiray.tables import plain_table
 
     rows = [(job.name, job.submission_id, job.status, job.command) for job in jobs]
-    _print_table(plain_table("", ["run", "job", "status", "command"], rows))
+    _print_table(plain_table("", ["name", "job", "status", "command"], rows))
 
 
 @app.command("logs")
 def follow_logs(run: RunArgument, address: AddressOption) -> None:
-    """Show what a run on a cluster prints, until it ends."""
+    """Show what a job on a cluster prints, until it ends."""
     from phiray.terminal import build_display
 
     with build_display() as display:
@@ -319,7 +326,7 @@ def follow_logs(run: RunArgument, address: AddressOption) -> None:
 
 @app.command("stop")
 def stop_run(run: RunArgument, address: AddressOption) -> None:
-    """Stop a run on a cluster; it stays resumable."""
+    """Stop a job on a cluster; a run or search stays resumable."""
     from phiray.terminal import build_display
 
     with build_display() as display:
@@ -331,22 +338,30 @@ def stop_run(run: RunArgument, address: AddressOption) -> None:
 
 @tune_app.command("projector")
 def tune_projector(
-    config: ConfigOption, changes: SetOption = None, as_json: JsonOption = False
+    config: ConfigOption,
+    changes: SetOption = None,
+    address: ClusterOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Search the projector of `align`.
 
     The same command goes on with a search that was cut off.
     """
-    _search("projector", config, changes, as_json)
+    _search("projector", config, changes, address=address, as_json=as_json)
 
 
 @tune_app.command("moe")
-def tune_moe(config: ConfigOption, changes: SetOption = None, as_json: JsonOption = False) -> None:
+def tune_moe(
+    config: ConfigOption,
+    changes: SetOption = None,
+    address: ClusterOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Search the mixture of experts of `scratch`.
 
     The same command goes on with a search that was cut off.
     """
-    _search("moe", config, changes, as_json)
+    _search("moe", config, changes, address=address, as_json=as_json)
 
 
 @tune_app.command("dashboard")
@@ -392,16 +407,26 @@ def check_cluster(
         raise typer.Exit(ExitCode.BAD_CONFIG)
 
 
-def _search(kind: str, config: str, changes: list[str] | None, as_json: bool) -> None:
+def _search(
+    kind: str, config: str, changes: list[str] | None, *, address: str | None, as_json: bool
+) -> None:
     from phiray.config.load import load_search
 
     settings = load_search(config, kind, overrides=changes or [])
     from phiray.terminal import build_display
 
+    if address is not None and address != "auto":
+        _refuse_json(as_json)
+        with build_display() as display:
+            from phiray.jobs.remote import submit
+            from phiray.jobs.remote_commands import tune_command
+
+            code = submit(tune_command(settings), address=address, display=display)
+        raise typer.Exit(code)
     with build_display() as display:
         from phiray.jobs.search import run_search
 
-        summary = run_search(settings, display=display)
+        summary = run_search(settings, display=display, attach=address == "auto")
     if as_json:
         _print_json(asdict(summary))
         return
@@ -442,9 +467,10 @@ def evaluate(
         Path | None, typer.Option(help="Folder of the data, if it is no longer where it was.")
     ] = None,
     changes: SetOption = None,
+    address: ClusterOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Score a checkpoint on held-out data.
+    """Score a checkpoint on held-out data, here or on a cluster.
 
     The result is kept in the folder of the run, for `compare` and `report`.
     """
@@ -454,17 +480,32 @@ def evaluate(
     settings = change_settings(changes or [])
     from phiray.terminal import build_display
 
+    if address is not None and address != "auto":
+        _refuse_json(as_json)
+        with build_display() as display:
+            from phiray.jobs.remote import submit
+            from phiray.jobs.remote_commands import eval_command
+
+            command = eval_command(suite, checkpoint, data=data, changes=changes or [])
+            code = submit(command, address=address, display=display)
+        raise typer.Exit(code)
+
     with build_display() as display:
         from phiray.evals.results import arms_to_json
-        from phiray.evals.run import evaluate_checkpoint
 
-        result = evaluate_checkpoint(
-            suite,
-            checkpoint,
-            settings=settings,
-            root=None if data is None else str(data),
-            progress=display.progress,
-        )
+        root = None if data is None else str(data)
+        if address is None:
+            from phiray.evals.run import evaluate_checkpoint
+
+            result = evaluate_checkpoint(
+                suite, checkpoint, settings=settings, root=root, progress=display.progress
+            )
+        else:
+            from phiray.jobs.evaluation import evaluate_on_cluster
+
+            result = evaluate_on_cluster(
+                suite, checkpoint, settings=settings, root=root, display=display
+            )
     arms = arms_to_json(result.arms)
     if as_json:
         _print_json({"suite": suite, "run": result.run, "arms": arms, "notes": result.notes})
@@ -642,6 +683,16 @@ def _check_word(word: str, options: tuple[str, ...], *, kind: str) -> None:
         raise ConfigError(
             f"{word!r} is not a {kind}. It must be one of {', '.join(options)}."
             f"{suggest(word, options)}",
+            exit_code=ExitCode.USAGE,
+        )
+
+
+def _refuse_json(as_json: bool) -> None:
+    if as_json:
+        raise ConfigError(
+            "--json was given with --address, but what a job prints is shown as it comes. Leave "
+            "it out; the files that the command writes on the cluster are JSON, and `phiray jobs "
+            "--json` tells how each ended.",
             exit_code=ExitCode.USAGE,
         )
 

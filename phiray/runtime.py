@@ -11,13 +11,14 @@ import secrets
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import ray
 import ray.data
 from ray._private import ray_constants
+from ray._private.state import state as ray_state
 from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import (
     get_or_create_autoscaling_coordinator,
 )
@@ -66,6 +67,9 @@ _TRAIN_SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
+
+HEAD_RESOURCES = {"node:__internal_head__": 0.001}
+"""What keeps an actor that only waits on the head, which has no CPUs and is never taken away."""
 
 _LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 _LOOPBACK_SETTINGS = {
@@ -169,7 +173,7 @@ def ray_session(
 
     Args:
         num_cpus: logical CPUs that all workers and their readers reserve together.
-        attach: use the cluster that this process is a job of; whether it has room is left to it,
+        attach: use the cluster that this process belongs to; whether it has room is left to it,
             for it may add nodes.
         dashboard: start Ray's own dashboard as well, on the loopback; it asks for the token.
 
@@ -180,6 +184,10 @@ def ray_session(
         ClusterError: if Ray does not start, with Ray's own reason; if the one that runs has fewer
             CPUs: some workers would wait for their readers for ever.
     """
+    if ray.is_initialized() and attach:
+        _set_defaults({**_TRAIN_SETTINGS, **_CLUSTER_SETTINGS})
+        yield None
+        return
     if ray.is_initialized():
         found = ray.cluster_resources().get("CPU", 0)
         if found < num_cpus:
@@ -220,8 +228,7 @@ def start_ray(*, num_cpus: int, dashboard: bool = False) -> str | None:
     previous_umask = os.umask(_PRIVATE_UMASK)
     try:
         let_threads_sleep()
-        for name, value in _TRAIN_SETTINGS.items():
-            os.environ.setdefault(name, value)
+        _set_defaults(_TRAIN_SETTINGS)
         # Ray puts handlers of its own there, in Python and in C++; the latter aborts the process.
         with kept_handler(signal.SIGTERM), _on_the_loopback():
             started = ray.init(
@@ -255,8 +262,7 @@ def attach_ray() -> None:
             "--address is auto, but this is no job of a cluster (RAY_ADDRESS is not set). It works "
             "on a cluster alone. Submit the run with --address http://..., or leave --address out."
         )
-    for name, value in ({**_TRAIN_SETTINGS, **_CLUSTER_SETTINGS}).items():
-        os.environ.setdefault(name, value)
+    _set_defaults({**_TRAIN_SETTINGS, **_CLUSTER_SETTINGS})
     with kept_handler(signal.SIGTERM):
         ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
     quiet_ray()
@@ -276,6 +282,18 @@ def recount_nodes() -> None:
     coordinator = get_or_create_autoscaling_coordinator()
     asked = coordinator.get_reserved_resources.remote("phiray", recompute=True)
     ray.get(asked, timeout=_COORDINATOR_SECONDS)
+
+
+def cluster_resources() -> dict[str, float]:
+    """Return what the cluster has of each of Ray's resources, or may grow to, if it tells."""
+    there = ray.cluster_resources()
+    most = ray_state.get_max_resources_from_cluster_config() or {}
+    return {key: max(there.get(key, 0.0), most.get(key, 0.0)) for key in {**there, **most}}
+
+
+def _set_defaults(settings: Mapping[str, str]) -> None:
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
 
 
 @contextmanager

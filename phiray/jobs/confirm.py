@@ -12,11 +12,12 @@ from phiray.config.search import AnySearch, ProjectorSearch
 from phiray.config.stages import AnyStageConfig
 from phiray.evals.collect import EVALS_FOLDER
 from phiray.evals.metrics import METRICS
-from phiray.evals.results import RESULT_FILE, read_result
+from phiray.evals.results import RESULT_FILE, SuiteResult, read_result
 from phiray.evals.run import evaluate_checkpoint
 from phiray.evals.search_results import Confirmation, SeedResult
 from phiray.evals.seeds import t_interval
 from phiray.jobs.display import Display
+from phiray.jobs.evaluation import evaluate_on_cluster
 from phiray.jobs.run_folder import run_folder
 from phiray.jobs.train import train_stage
 from phiray.runtime import ray_session
@@ -26,7 +27,13 @@ CONFIRM_FOLDER = "confirm"
 
 
 def confirm_best(
-    config: AnySearch, best: AnyStageConfig, *, folder: Path, num_cpus: int, display: Display
+    config: AnySearch,
+    best: AnyStageConfig,
+    *,
+    folder: Path,
+    num_cpus: int,
+    display: Display,
+    attach: bool = False,
 ) -> Confirmation:
     """Train both settings on `search.confirm_seeds` seeds and compare them on held-out data.
 
@@ -38,6 +45,7 @@ def confirm_best(
         folder: of the search.
         num_cpus: that a training reserves.
         display: told of progress.
+        attach: this process is a job of a cluster.
     """
     first = config.base.run.seed + 1
     suite, metric, arm = (
@@ -46,15 +54,14 @@ def confirm_best(
         else ("lm", "bits_per_byte", "{run}@gutenberg")
     )
     results = []
-    with ray_session(num_cpus=num_cpus):
+    with ray_session(num_cpus=num_cpus, attach=attach):
         for seed in range(first, first + config.search.confirm_seeds):
             scores = {}
             for name, settings in (("base", config.base), ("best", best)):
                 run = _named(settings, f"{name}-seed-{seed}", seed=seed, folder=folder)
-                run_dir = _train(run, display=display)
-                scores[name] = _score(
-                    run_dir, suite, metric=metric, arm=arm.format(run=run.run.name), display=display
-                )
+                run_dir = _train(run, display=display, attach=attach)
+                result = _score(run_dir, suite, display=display, attach=attach)
+                scores[name] = result.arms[arm.format(run=run.run.name)][metric].value
             results.append(SeedResult(seed, **scores))
     differences = [result.best - result.base for result in results]
     kind = METRICS[metric]
@@ -74,16 +81,17 @@ def _named(config: AnyStageConfig, name: str, *, seed: int, folder: Path) -> Any
     return config.model_copy(update={"run": config.run.model_copy(update=place)})
 
 
-def _train(config: AnyStageConfig, *, display: Display) -> Path:
+def _train(config: AnyStageConfig, *, display: Display, attach: bool) -> Path:
     run_dir = run_folder(config)
-    train_stage(config, resume=(run_dir / CONFIG_FILE).is_file(), display=display)
+    resume = (run_dir / CONFIG_FILE).is_file()
+    train_stage(config, resume=resume, display=display, attach=attach)
     return run_dir
 
 
-def _score(run_dir: Path, suite: str, *, metric: str, arm: str, display: Display) -> float:
+def _score(run_dir: Path, suite: str, *, display: Display, attach: bool) -> SuiteResult:
     folder = run_dir / EVALS_FOLDER / suite
     if (folder / RESULT_FILE).is_file():
-        result = read_result(folder)
-    else:
-        result = evaluate_checkpoint(suite, run_dir, progress=display.progress)
-    return result.arms[arm][metric].value
+        return read_result(folder)
+    if attach:
+        return evaluate_on_cluster(suite, run_dir, display=display)
+    return evaluate_checkpoint(suite, run_dir, progress=display.progress)

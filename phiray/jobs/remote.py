@@ -1,17 +1,18 @@
 """Run a command of phiray on a cluster, through Ray's Jobs API, and follow it from here.
 
-    submit_training(config, address=..., display=...) -> exit code
+    submit(command, address=..., display=...) -> exit code
     follow / stop / list_jobs
 
-Source: Ray's JobSubmissionClient; the run's name is the submission id, so that a repeated command
-follows the job that is there. Never `ray://`: with it, a laptop that closes its lid ends the run.
-Limits: the cluster's image must hold this version of phiray; data, models and run.output_dir are
-paths of the cluster, and with several nodes lie on storage that all of them share.
+Source: Ray's JobSubmissionClient; the name of the run, search or evaluation is the submission id,
+so that a repeated command follows the job that is there. Never `ray://`: with it, a laptop that
+closes its lid ends the run.
+Limits: the cluster's image must hold this version of phiray; only settings are sent.
 """
 
 import asyncio
 import hashlib
-import os
+import json
+import shlex
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -21,12 +22,10 @@ from pathlib import Path
 import aiohttp
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
-from phiray.config.show import yaml_from_config
-from phiray.config.stages import ATTEMPT, AlignConfig, AnyStageConfig, InstructConfig
+from phiray.config.stages import ATTEMPT
 from phiray.errors import ClusterError, ConfigError, ExitCode
 from phiray.jobs.connect import connect
 from phiray.jobs.display import Display
-from phiray.storage import is_url
 
 START_SECONDS = 60.0
 """A head that has just started answers before it can take a job."""
@@ -35,7 +34,7 @@ SETTINGS_NAME = "settings.yaml"
 RECONNECTIONS = 5
 """To a job whose output broke off, without a line in between, before it is followed no longer."""
 _RECONNECT_SECONDS = 2.0
-_RUN, _SETTINGS = "phiray_run", "phiray_settings"
+_NAME, _DIGEST = "phiray_name", "phiray_command"
 """Keys in a job's metadata."""
 _LOST = (RuntimeError, OSError, aiohttp.ClientError)
 """What the Jobs API raises where a connection, or the head behind it, is gone."""
@@ -46,119 +45,99 @@ class RemoteJob:
     """One job of phiray's on a cluster."""
 
     name: str
-    """Of the run."""
+    """Of the run, search or evaluation."""
     submission_id: str
-    """The run's name, or that with the number of a later attempt."""
+    """The name, or that with the number of a later attempt."""
     status: str
     command: str
-    settings_sha256: str
+    digest: str
+    """As in `RemoteCommand`."""
 
 
-def submit(
-    words: Sequence[str],
-    *,
-    name: str,
-    settings: str,
-    address: str,
-    display: Display,
-    resume: bool = False,
-) -> int:
+@dataclass(frozen=True)
+class RemoteCommand:
+    """A command of phiray's that a cluster is to run."""
+
+    words: Sequence[str]
+    """What follows `phiray`; `--config` and `--address` are added."""
+    name: str
+    """Of the run, search or evaluation: the same name means the same work."""
+    settings: str | None = None
+    """All settings as YAML, for `--config`; nothing else is sent."""
+    first_flags: Sequence[str] = ()
+    """Added where no job of that name is there."""
+    later_flags: Sequence[str] = ()
+    """Added where one was there."""
+    is_repeated: bool = False
+    """Whether it is run again after it succeeded, although nothing about it changed."""
+
+    @property
+    def digest(self) -> str:
+        """What tells it from another command of that name."""
+        told = json.dumps([list(self.words), self.settings])
+        return hashlib.sha256(told.encode()).hexdigest()
+
+
+def submit(command: RemoteCommand, *, address: str, display: Display) -> int:
     """Run a command on a cluster, or follow the job of that name which is there already.
 
+    A job that ended otherwise than well, or was another command, is followed by a next attempt:
+    what may be gone on with, and how, the command itself decides there.
+
     Args:
-        words: of the command, after `phiray`; `--config` and `--address` are added.
-        name: of the run.
-        settings: all of them, as YAML; nothing else is sent.
+        command: to be run.
         address: of the cluster's dashboard, `http://` or `https://`.
         display: told of progress, and of what the job prints.
-        resume: go on with a run that the cluster's storage holds. A job that follows one which
-            failed does so by itself, if there is anything to go on with.
 
     Returns:
         The exit code of the command on the cluster.
 
     Raises:
         ClusterError: 69 if nothing answers there, 77 if it does not take the token.
-        ConfigError: if that run is there, complete or running, with other settings.
+        ConfigError: if another command of that name is running.
     """
-    client = connect(address)
-    digest = hashlib.sha256(settings.encode()).hexdigest()
+    client, name = connect(address), command.name
     attempts = _attempts(client, name)
     newest = attempts[-1] if attempts else None
-    is_over = newest is not None and JobStatus(newest.status).is_terminal()
-    if newest is not None and not (is_over and newest.status != JobStatus.SUCCEEDED):
-        if newest.settings_sha256 != digest:
+    is_same = newest is not None and newest.digest == command.digest
+    if newest is not None and not JobStatus(newest.status).is_terminal():
+        if not is_same:
             raise ConfigError(
                 f"{name} is on {address} already ({newest.status}), with other settings. The same "
-                f"name means the same run. Name this one otherwise, e.g. --set run.name={name}-2."
+                f"name means the same work. Wait for its end, or end it: phiray stop {name} "
+                f"--address {address}. A run or a search may also be named otherwise, e.g. --set "
+                f"run.name={name}-2."
             )
-        if is_over:
-            display.note(f"{name} is already complete on {address}.")
-            return 0
         display.note(f"{name} is there already ({newest.status}); following it.")
         return _follow(client, newest, address=address, display=display)
+    succeeded = newest is not None and newest.status == JobStatus.SUCCEEDED
+    if succeeded and is_same and not command.is_repeated:
+        display.note(
+            f"{name} is already complete on {address}. `phiray logs {name} --address {address}` "
+            "shows what it printed."
+        )
+        return 0
     submission_id = f"{name}{ATTEMPT}{len(attempts) + 1}" if attempts else name
-    flags = ["--auto-resume"] if attempts else ["--resume"] if resume else []
-    entrypoint = ["python", "-m", "phiray", *words, "--config", SETTINGS_NAME, *flags]
     with tempfile.TemporaryDirectory(prefix="phiray-job-") as folder:
-        (Path(folder) / SETTINGS_NAME).write_text(settings, encoding="utf-8")
         _send(
             client,
-            " ".join([*entrypoint, "--address", "auto"]),
+            _entrypoint(command, folder=Path(folder), is_first=not attempts),
             submission_id=submission_id,
             folder=folder,
-            metadata={_RUN: name, _SETTINGS: digest},
+            metadata={_NAME: name, _DIGEST: command.digest},
         )
     display.note(f"{name}: submitted to {address}")
     return _follow(client, _newest(client, name), address=address, display=display)
 
 
-def submit_training(
-    config: AnyStageConfig, *, address: str, display: Display, resume: bool = False
-) -> int:
-    """Train a stage on a cluster, or follow the run of that name which is there already.
-
-    Returns:
-        The exit code of `phiray train` there.
-
-    Raises:
-        ConfigError: if a path is that of this machine alone.
-        ClusterError: 69 if nothing answers there, 77 if it does not take the token.
-    """
-    check_remote_paths(config)
-    return submit(
-        ["train", config.stage],
-        name=config.run.name,
-        settings=yaml_from_config(config, comments=False),
-        address=address,
-        display=display,
-        resume=resume,
-    )
-
-
-def check_remote_paths(config: AnyStageConfig) -> None:
-    """Refuse paths that would mean another place on the cluster, or one that goes with the job.
-
-    Raises:
-        ConfigError: with all of them.
-    """
-    paths = {"run.output_dir": config.run.output_dir, "data.root": config.data.root}
-    if isinstance(config, AlignConfig):
-        paths["language_model"] = config.language_model
-        if os.sep in config.vision.weights:  # else it is one of open_clip's tags
-            paths["vision.weights"] = config.vision.weights
-    if isinstance(config, InstructConfig):
-        paths["checkpoint"] = config.checkpoint
-    relative = [
-        f"{key} is {path!r}"
-        for key, path in paths.items()
-        if not (Path(path).is_absolute() or (key == "data.root" and is_url(path)))
-    ]
-    if relative:
-        raise ConfigError(
-            f"{'; '.join(relative)}. On a cluster, paths must be absolute, and on storage that all "
-            "of its nodes share. Set them, e.g. --set run.output_dir=/mnt/shared/runs."
-        )
+def _entrypoint(command: RemoteCommand, *, folder: Path, is_first: bool) -> str:
+    """Write the settings into the folder that goes with the job, and return what it runs."""
+    words = ["python", "-m", "phiray", *command.words]
+    if command.settings is not None:
+        (folder / SETTINGS_NAME).write_text(command.settings, encoding="utf-8")
+        words += ["--config", SETTINGS_NAME]
+    words += command.first_flags if is_first else command.later_flags
+    return shlex.join([*words, "--address", "auto"])
 
 
 def follow(name: str, *, address: str, display: Display) -> int:
@@ -172,7 +151,7 @@ def follow(name: str, *, address: str, display: Display) -> int:
 
 
 def stop(name: str, *, address: str) -> bool:
-    """Ask a job to stop; its run stays resumable.
+    """Ask a job to stop; a run or a search stays resumable.
 
     Returns:
         Whether there was anything to stop.
@@ -187,15 +166,15 @@ def list_jobs(address: str) -> list[RemoteJob]:
 
 
 def _jobs(client: JobSubmissionClient) -> list[RemoteJob]:
-    found = [job for job in client.list_jobs() if _RUN in (job.metadata or {})]
+    found = [job for job in client.list_jobs() if _NAME in (job.metadata or {})]
     found.sort(key=lambda job: job.start_time or 0)
     return [
         RemoteJob(
-            name=job.metadata[_RUN],
+            name=job.metadata[_NAME],
             submission_id=str(job.submission_id),
             status=JobStatus(job.status).value,
             command=job.entrypoint,
-            settings_sha256=job.metadata.get(_SETTINGS, ""),
+            digest=job.metadata.get(_DIGEST, ""),
         )
         for job in found
     ]
@@ -209,7 +188,7 @@ def _newest(client: JobSubmissionClient, name: str) -> RemoteJob:
     attempts = _attempts(client, name)
     if not attempts:
         raise ClusterError(
-            f"There is no job of the run {name} on this cluster. `phiray jobs` lists those that "
+            f"There is no job of the name {name} on this cluster. `phiray jobs` lists those that "
             "there are. Correct the name.",
             exit_code=ExitCode.MISSING_INPUT,
         )
@@ -283,7 +262,7 @@ def _ended(run: str, info: JobDetails, *, address: str) -> int:
         return int(info.driver_exit_code)
     raise ClusterError(
         f"{run} ended as {info.status} on {address}: {info.message or 'no reason was given'}. It "
-        "was to end by itself. The same command goes on from its newest checkpoint.",
+        "was to end by itself. The same command goes on from where it was.",
         exit_code=ExitCode.RESUMABLE,
     )
 

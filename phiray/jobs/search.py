@@ -5,19 +5,16 @@
 Source: Ray Tune with Train V2, a function trainable around a TorchTrainer; ASHA (arXiv 1810.05934).
 Tune's own restoring reads pickles and forgets ASHA's rungs, so each start makes a new experiment of
 the trials that have not ended, with a scheduler that has been told what the others measured.
-Limits: one machine; no PBT, whose exploits would have to pass through Tune's own checkpoints.
+Limits: no PBT, whose exploits would have to pass through Tune's own checkpoints.
 """
 
 import time
-import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from ray import tune
-from ray.tune.experiment import Trial
 
 from phiray.checkpoints.files import write_json, write_text
 from phiray.config.load import load_search, value_at
@@ -46,13 +43,11 @@ from phiray.jobs.search_plan import (
     plan_trials,
     trial_config,
 )
-from phiray.jobs.search_scheduler import GentleScheduler, told_scheduler
-from phiray.jobs.search_suggest import PlannedSearcher
-from phiray.jobs.search_watch import SearchWatch, spent_tokens
+from phiray.jobs.search_trials import run_trials
+from phiray.jobs.search_watch import spent_tokens
 from phiray.jobs.train import check_workers, cpus_reserved
-from phiray.jobs.trial import ERROR_SUFFIX, TrialPayload, read_trial_error, run_trial
 from phiray.jobs.worker import num_readers
-from phiray.runtime import ensure_token, num_cores, ray_session, token_path
+from phiray.runtime import ensure_token, num_cores
 from phiray.training.metrics_log import METRICS_NAME, read_metrics
 
 SETTINGS_FILE = "search.yaml"
@@ -63,23 +58,26 @@ PAGE_FILE = "report.html"
 MIN_SEEDS = 2
 _MAY_CHANGE = {"max_concurrent", "max_seconds", "max_label_tokens", "confirm_seeds"}
 """When a search ends, not what it tries."""
-_SECONDS_BETWEEN_COUNTS = 5.0
-_TRIAL_CPUS = 0.01
-"""What the function around a trial's training reserves: it only waits."""
 
 
-def run_search(config: AnySearch, *, display: Display) -> SearchSummary:
+def run_search(config: AnySearch, *, display: Display, attach: bool = False) -> SearchSummary:
     """Run the trials that have not ended, and say which was best.
+
+    Args:
+        config: of the search; relative paths are those of this process.
+        display: told of progress.
+        attach: this process is a job of a cluster, whose workers train.
 
     Raises:
         PhirayError: of the kind and exit code that fits; the search stays resumable.
     """
     started = time.monotonic()
-    check_workers(config.base.cluster)
-    _check_concurrency(config)
+    if not attach:
+        check_workers(config.base.cluster)
+        _check_concurrency(config)
+        ensure_token()
     if config.search.algorithm == "optuna":
         check_optuna()
-    ensure_token()
     config = _with_absolute_paths(config)
     folder = search_folder(config)
     trials = plan_trials(config, folder)
@@ -92,7 +90,7 @@ def run_search(config: AnySearch, *, display: Display) -> SearchSummary:
         check_inputs(
             trial_config(config, trials[0], folder=folder), folder, progress=display.progress
         )
-        _run_trials(config, trials, folder=folder, log=log, display=display)
+        run_trials(config, trials, folder=folder, log=log, display=display, attach=attach)
         trials = plan_trials(config, folder)  # Optuna has drawn some
     earlier = read_summary(folder / SUMMARY_FILE)
     if not is_open and earlier is not None and _is_confirmed(earlier, config.search):
@@ -106,7 +104,12 @@ def run_search(config: AnySearch, *, display: Display) -> SearchSummary:
     _write_outcome(summary, config, folder=folder)
     if summary.best != 0 and config.search.confirm_seeds >= MIN_SEEDS:
         confirmation = confirm_best(
-            config, best, folder=folder, num_cpus=_cpus_of_trial(config), display=display
+            config,
+            best,
+            folder=folder,
+            num_cpus=_cpus_of_trial(config),
+            display=display,
+            attach=attach,
         )
         summary = replace(summary, confirmation=confirmation)
         _write_outcome(summary, config, folder=folder)
@@ -196,114 +199,6 @@ def _open_folder(config: AnySearch, folder: Path) -> None:
 def _fixed(search: SearchConfig) -> dict[str, Any]:
     """Return what may not change when a search goes on."""
     return search.model_dump(exclude=_MAY_CHANGE)
-
-
-def _run_trials(
-    config: AnySearch,
-    trials: Sequence[PlannedTrial],
-    *,
-    folder: Path,
-    log: SearchLog,
-    display: Display,
-) -> None:
-    """Run the trials that have not ended, and those that Optuna draws meanwhile."""
-    search, base = config.search, config.base
-    ended_before = set(log.endings)
-    watch = SearchWatch(folder, log=log, display=display, max_steps=base.training.max_steps)
-
-    def begin(trial: PlannedTrial) -> dict[str, TrialPayload]:
-        watch.expect(trial)
-        _error_file(folder, trial).unlink(missing_ok=True)
-        return {"trial": _payload(config, trial, folder=folder)}
-
-    num_cpus = _cpus_of_trial(config) * search.max_concurrent + 1
-    with ray_session(num_cpus=num_cpus, dashboard=True) as url, watch:
-        if url is not None:
-            display.note(f"Ray dashboard: {url}, with the token in {token_path()}")
-        tuner = tune.Tuner(
-            tune.with_resources(run_trial, {"CPU": _TRIAL_CPUS}),
-            tune_config=tune.TuneConfig(
-                scheduler=GentleScheduler(
-                    told_scheduler(
-                        search, max_steps=base.training.max_steps, results=log.ended_results()
-                    ),
-                    folder=folder / TRIALS_FOLDER,
-                ),
-                search_alg=PlannedSearcher(config, trials, folder=folder, log=log, begin=begin),
-                num_samples=num_trials(search, trials) - len(ended_before),
-                max_concurrent_trials=search.max_concurrent,
-                time_budget_s=search.max_seconds,
-                trial_name_creator=_trial_name,
-                trial_dirname_creator=_trial_name,
-            ),
-            run_config=tune.RunConfig(
-                name=uuid.uuid4().hex[:12],
-                storage_path=str(folder / "ray"),
-                callbacks=[watch.callback],
-                stop=_token_limit(folder, search.max_label_tokens),
-                verbose=0,
-            ),
-        )
-        try:
-            outcome = tuner.fit()
-        except (KeyboardInterrupt, SystemExit):
-            display.note(f"{config.run.name}: stopped. The same command goes on with it.")
-            raise
-    ran = [trial for trial in plan_trials(config, folder) if trial.number not in ended_before]
-    unfinished = [trial for trial in ran if log.endings.get(trial.number) != "failed"]
-    num_failed = len(ran) - len(unfinished)
-    _raise_first_error(folder, unfinished, errors=outcome.errors[num_failed:])
-
-
-def _payload(config: AnySearch, trial: PlannedTrial, *, folder: Path) -> TrialPayload:
-    return {
-        "search": config.model_dump(mode="json"),
-        "folder": str(folder),
-        "number": trial.number,
-        "changes": trial.changes,
-    }
-
-
-def _trial_name(trial: Trial) -> str:
-    return PlannedTrial(trial.config["trial"]["number"], {}).name
-
-
-def _token_limit(folder: Path, limit: int | None) -> tune.Stopper | None:
-    return None if limit is None else _TokenLimit(folder, limit)
-
-
-class _TokenLimit(tune.Stopper):  # type: ignore[misc]  # Ray's class is untyped
-    """Ends the search once its trials have learnt from so many tokens."""
-
-    def __init__(self, folder: Path, limit: int) -> None:
-        self._folder, self._limit = folder, limit
-        self._next_look = 0.0
-
-    def __call__(self, _trial_id: str, _result: dict[str, Any]) -> bool:
-        return False  # no trial is stopped for what it measured
-
-    def stop_all(self) -> bool:
-        now = time.monotonic()
-        if now < self._next_look:  # Tune asks ten times a second
-            return False
-        self._next_look = now + _SECONDS_BETWEEN_COUNTS
-        return spent_tokens(self._folder) >= self._limit
-
-
-def _error_file(folder: Path, trial: PlannedTrial) -> Path:
-    return folder / TRIALS_FOLDER / (trial.name + ERROR_SUFFIX)
-
-
-def _raise_first_error(
-    folder: Path, pending: Sequence[PlannedTrial], *, errors: Sequence[Exception]
-) -> None:
-    """Say why a trial failed, as its own command would have."""
-    for trial in pending:
-        error = read_trial_error(folder / TRIALS_FOLDER / trial.name)
-        if error is not None:
-            raise error
-    if errors:
-        raise RuntimeError("a trial met a fault of phiray's") from errors[0]
 
 
 def _summarise(

@@ -123,7 +123,7 @@ def train_stage(
         ray_session(num_cpus=cpus_reserved(config.cluster, readers=readers), attach=attach),
         shown_steps(run_dir, display=display, max_steps=config.training.max_steps),
     ):
-        waiting = _told_of_waiting(config, run_dir, display=display) if attach else nullcontext()
+        waiting = told_of_needs(config, run_dir, display=display) if attach else nullcontext()
         try:
             with waiting:
                 trained = _fit(pinned, run_dir, callbacks=callbacks, attach=attach)
@@ -139,9 +139,10 @@ def train_stage(
     return summary
 
 
-def _told_of_waiting(
+def told_of_needs(
     config: AnyStageConfig, run_dir: Path, *, display: Display
 ) -> AbstractContextManager[None]:
+    """Say what workers and readers of a run wait for, until it makes a step."""
     cluster, readers = config.cluster, num_readers(config)
     workers = Need("workers", needed_resources(cluster, readers=readers), cluster.worker_labels)
     cpus = {"CPU": float(cluster.workers * readers * CPUS_PER_LONE_READER)}

@@ -41,6 +41,8 @@ class TrialPayload(TypedDict):
     number: int
     changes: dict[str, JsonValue]
     """As in `PlannedTrial`."""
+    attach: bool
+    """Whether it runs on a cluster."""
 
 
 def run_trial(told: dict[str, TrialPayload]) -> None:
@@ -52,6 +54,8 @@ def run_trial(told: dict[str, TrialPayload]) -> None:
     search = validate(payload["search"], SEARCH_CLASSES[str(payload["search"]["tune"])])
     trial = PlannedTrial(payload["number"], payload["changes"])
     config = trial_config(search, trial, folder=Path(payload["folder"]))
+    if payload["attach"]:  # trials share no machine there, whose cores were to be divided
+        config = config.model_copy(update={"cluster": search.base.cluster})
     run_dir = run_folder(config)
     for step, nats in measured_until_checkpoint(run_dir):
         tune.report({STEP_METRIC: step, VALIDATION_METRIC: nats})
@@ -63,6 +67,7 @@ def run_trial(told: dict[str, TrialPayload]) -> None:
             resume=(run_dir / CONFIG_FILE).is_file(),
             display=_Silent(),
             callbacks=[TuneReportCallback()],
+            attach=payload["attach"],
         )
     except PhirayError as error:
         if is_stop_requested(run_dir):

@@ -12,7 +12,9 @@ from typer.testing import CliRunner
 from phiray.cli import app
 from phiray.config.load import load_config
 from phiray.config.stages import AlignConfig
+from phiray.errors import ConfigError, ExitCode
 from phiray.evals.settings import EvalSettings
+from phiray.jobs.remote import RemoteCommand
 from phiray.stages.parts import PreparedData
 
 METRIC = {"value": 0.5, "ci95": [0.25, 0.75], "n": 8, "unit": "share", "higher_is_better": True}
@@ -113,6 +115,62 @@ def test_train_goes_on_with_a_run_that_is_there_where_asked(
     place = ("--set", f"run.output_dir={tmp_path}")
     run("train", "align", "--config", "tiny", *place, "--auto-resume")
     assert calls.named["resume"] is has_begun
+
+
+HEAD = ("--address", "http://127.0.0.1:8265")
+PLACES = [f"--set={key}=/s" for key in ("run.output_dir", "data.root")]
+BASE_PLACES = [place.replace("=", "=base.", 1) for place in PLACES]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["train", "scratch", "--config", "tiny", *PLACES], ["train", "scratch"]),
+        (["tune", "moe", "--config", "tiny", PLACES[0], *BASE_PLACES], ["tune", "moe"]),
+        (
+            ["eval", "lm", "/s/run", "--set", "seed=3", "--data", "/d"],
+            ["eval", "lm", "/s/run", "--data", "/d", "--set", "seed=3"],
+        ),
+    ],
+)
+def test_a_command_with_an_address_is_run_there_and_ends_as_it_did_there(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], expected: list[str]
+) -> None:
+    calls = Calls(75)
+    monkeypatch.setattr("phiray.jobs.remote.submit", calls)
+    run(*words, *HEAD, code=75)
+    (command,) = calls.positional
+    assert isinstance(command, RemoteCommand)
+    assert command.words == expected
+    assert calls.named["address"] == HEAD[1]
+    outcome = CliRunner().invoke(app, [*words, *HEAD, "--json"])
+    assert isinstance(outcome.exception, ConfigError)
+    assert outcome.exception.exit_code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize(
+    ("words", "module", "name"),
+    [
+        (["train", "scratch", "--config", "tiny"], "phiray.jobs.train", "train_stage"),
+        (["tune", "moe", "--config", "tiny"], "phiray.jobs.search", "run_search"),
+    ],
+)
+def test_a_job_of_a_cluster_uses_its_workers(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], module: str, name: str
+) -> None:
+    calls = stand_in(monkeypatch, module, name, Summary())
+    run(*words, "--address", "auto", "--json")
+    assert calls.named["attach"] is True
+    run(*words, "--json")
+    assert calls.named["attach"] is False
+
+
+def test_a_job_of_a_cluster_scores_on_one_of_its_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = Result("caption", "align", {}, [])
+    calls = stand_in(monkeypatch, "phiray.jobs.evaluation", "evaluate_on_cluster", result)
+    stand_in(monkeypatch, "phiray.evals.results", "arms_to_json", {"align": {"rouge_l": METRIC}})
+    run("eval", "caption", "runs/align", "--address", "auto")
+    assert calls.positional == ("caption", Path("runs/align"))
 
 
 @dataclass(frozen=True)

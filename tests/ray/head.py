@@ -1,12 +1,14 @@
 """A Ray head of one's own on the loopback, with a token, ended by the processes that it started."""
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,8 @@ class Head:
     url: str
     environment: dict[str, str]
     """For commands that may use it."""
+    gcs: str
+    """Where nodes join it."""
 
 
 @contextmanager
@@ -50,6 +54,7 @@ def ray_head(
     }
     environment.pop("RAY_ADDRESS", None)
     port, dashboard = free_port(), free_port()
+    gcs = f"{get_node_ip_address()}:{port}"
     command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block"]
     command += [f"--port={port}", f"--num-cpus={num_cpus}", "--dashboard-host=127.0.0.1"]
     command += [f"--dashboard-port={dashboard}", "--object-store-memory=300000000"]
@@ -58,7 +63,7 @@ def ray_head(
     command += [f"--ray-client-server-port={free_port()}"]
     if scaling is not None:
         file = folder / "scaling.yaml"
-        file.write_text(scaling(f"{get_node_ip_address()}:{port}"))
+        file.write_text(scaling(gcs))
         command += [f"--autoscaling-config={file}"]
         environment |= {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
     process = subprocess.Popen(
@@ -66,9 +71,47 @@ def ray_head(
     )
     try:
         wait_for_port(dashboard, process=process)
-        yield Head(f"http://127.0.0.1:{dashboard}", environment)
+        yield Head(f"http://127.0.0.1:{dashboard}", environment, gcs)
     finally:
         end(process)
+
+
+@contextmanager
+def ray_node(head: Head, *, num_cpus: int, wrapper: Sequence[str] = ()) -> Iterator[None]:
+    """Start a node that joins a head, and end it with the block.
+
+    Args:
+        head: that it joins.
+        num_cpus: logical CPUs.
+        wrapper: words before the command, such as those that give it another view of the disk.
+    """
+    before = count_nodes(head)
+    command = [*wrapper, str(Path(sys.executable).with_name("ray")), "start", "--block"]
+    command += [f"--address={head.gcs}", f"--num-cpus={num_cpus}"]
+    command += ["--object-store-memory=300000000"]
+    command += [f"--dashboard-agent-listen-port={free_port()}"]
+    process = subprocess.Popen(
+        command, env=head.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while count_nodes(head) == before:
+            assert process.poll() is None, f"the node ended with {process.returncode}"
+            assert time.monotonic() < deadline, "the node did not join"
+            time.sleep(0.2)
+        yield
+    finally:
+        end(process)
+
+
+def count_nodes(head: Head) -> int:
+    """Return the nodes beside the head."""
+    request = urllib.request.Request(f"{head.url}/api/v0/nodes")
+    token = Path(head.environment["RAY_AUTH_TOKEN_PATH"]).read_text()
+    request.add_header("Authorization", f"Bearer {token}")
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        nodes = json.load(answer)["data"]["result"]["result"]
+    return sum(node["state"] == "ALIVE" and not node["is_head_node"] for node in nodes)
 
 
 def free_port() -> int:

@@ -4,11 +4,9 @@ Its nodes are raylets that Ray's own fake provider starts. Takes two to three mi
 `pytest -m cluster` alone.
 """
 
-import json
 import subprocess
 import sys
 import time
-import urllib.request
 from itertools import groupby
 from pathlib import Path
 
@@ -18,7 +16,7 @@ import yaml
 from phiray.jobs.run_folder import run_folder
 from phiray.stages.parts import config_yaml
 from phiray.training.metrics_log import METRICS_NAME
-from tests.ray.head import Head, ray_head
+from tests.ray.head import count_nodes, ray_head
 from tests.ray.run_builders import Inputs, build_scratch, read_lines, shared_out
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.cluster]
@@ -65,16 +63,6 @@ def scaling(gcs_address: str) -> str:
             },
         }
     )
-
-
-def count_nodes(head: Head) -> int:
-    """Return the nodes beside the head."""
-    request = urllib.request.Request(f"{head.url}/api/v0/nodes")
-    token = Path(head.environment["RAY_AUTH_TOKEN_PATH"]).read_text()
-    request.add_header("Authorization", f"Bearer {token}")
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        nodes = json.load(answer)["data"]["result"]["result"]
-    return sum(node["state"] == "ALIVE" and not node["is_head_node"] for node in nodes)
 
 
 def test_a_queued_run_brings_two_nodes_and_they_go_after_it(

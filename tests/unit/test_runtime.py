@@ -10,12 +10,14 @@ import pytest
 import ray
 import ray.data
 from ray._private import ray_constants
+from ray._private.state import state
 
 from phiray import runtime
 from phiray.errors import ClusterError, ExitCode
 from phiray.runtime import (
     CHECKPOINT_PATIENCE_SECONDS,
     attach_ray,
+    cluster_resources,
     ensure_token,
     expect_lost_nodes,
     hears_of_drained_nodes,
@@ -327,3 +329,27 @@ def test_an_elastic_run_asks_anew_soon(asked: list[dict[str, object]]) -> None:
     expect_lost_nodes()
     assert float(os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"]) <= 15
     assert asked == []
+
+
+def test_a_trial_on_a_cluster_gets_its_settings_whatever_room_there_is(
+    asked: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial is a process of the cluster: it does not inherit what its search has set."""
+    monkeypatch.delitem(os.environ, "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray, "cluster_resources", dict)
+    monkeypatch.setattr(ray, "shutdown", None)  # nor is it ended
+    with ray_session(num_cpus=10_000, attach=True) as url:
+        assert url is None
+    assert float(os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"]) >= 600
+    assert asked == []
+
+
+@pytest.mark.parametrize("most", [None, {"CPU": 64, "GPU": 8}])
+def test_a_cluster_counts_what_it_may_grow_to(
+    monkeypatch: pytest.MonkeyPatch, most: dict[str, float] | None
+) -> None:
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0, "memory": 9.0})
+    monkeypatch.setattr(state, "get_max_resources_from_cluster_config", lambda: most)
+    grown = {"CPU": 64, "GPU": 8} if most else {"CPU": 2.0}
+    assert cluster_resources() == {"memory": 9.0, **grown}

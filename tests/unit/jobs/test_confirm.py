@@ -19,10 +19,12 @@ class Chain:
 
     def __init__(self) -> None:
         self.trained: list[AnyStageConfig] = []
+        self.attached: list[bool] = []
 
     # Any: the keywords of `train_stage`.
-    def train(self, config: AnyStageConfig, **_: Any) -> None:
+    def train(self, config: AnyStageConfig, **options: Any) -> None:
         self.trained.append(config)
+        self.attached.append(options["attach"])
         Path(config.run.output_dir, config.run.name).mkdir(parents=True)
 
     # Any: the keywords of `evaluate_checkpoint`.
@@ -36,7 +38,7 @@ class Chain:
 
 
 @contextmanager
-def no_ray(**_: int) -> Iterator[None]:
+def no_ray(**_: object) -> Iterator[None]:
     yield
 
 
@@ -67,3 +69,16 @@ def test_both_settings_are_trained_on_new_seeds_and_compared_by_pairs(
     # Student's t with one degree of freedom: 12.706 * 0.7071 / sqrt(2)
     assert found.ci95 == pytest.approx((-1.5 - 6.353, -1.5 + 6.353), abs=1e-3)
     assert found.verdict == "No difference that these seeds could show."
+
+
+def test_on_a_cluster_its_nodes_train_and_score(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confirm, "evaluate_on_cluster", chain.score)
+    monkeypatch.setattr(confirm, "evaluate_checkpoint", None)  # not on the head
+    search = load_search("tiny", "projector", overrides=["search.confirm_seeds=2"])
+    assert isinstance(search.base, AlignConfig)
+    confirm.confirm_best(
+        search, search.base, folder=tmp_path, num_cpus=2, display=SilentDisplay(), attach=True
+    )
+    assert chain.attached == [True] * 4

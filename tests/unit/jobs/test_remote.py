@@ -1,29 +1,30 @@
-import hashlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from ray.job_submission import JobStatus
 
-from phiray.config.load import load_config
 from phiray.errors import ClusterError, ConfigError, ExitCode
 from phiray.jobs import remote
-from phiray.jobs.remote import check_remote_paths, follow, list_jobs, stop, submit
+from phiray.jobs.remote import RemoteCommand, follow, list_jobs, stop, submit
 from tests.displays import SilentDisplay
 
 SETTINGS = "stage: scratch\n"
-DIGEST = hashlib.sha256(SETTINGS.encode()).hexdigest()
+TRAIN = RemoteCommand(
+    ["train", "scratch"], name="run", settings=SETTINGS, later_flags=["--auto-resume"]
+)
 
 
 class Job:
     """A job as the Jobs API tells of it."""
 
     def __init__(
-        self, submission_id: str, status: str, start_time: int, *, settings: str = DIGEST
+        self, submission_id: str, status: str, start_time: int, *, digest: str = TRAIN.digest
     ) -> None:
         self.submission_id, self.status, self.start_time = submission_id, status, start_time
         run = submission_id.partition(".attempt-")[0]
-        self.metadata = {"phiray_run": run, "phiray_settings": settings}
+        self.metadata = {"phiray_name": run, "phiray_command": digest}
         self.entrypoint, self.message = "python -m phiray", None
 
     @property
@@ -85,15 +86,8 @@ def give(monkeypatch: pytest.MonkeyPatch, client: Client) -> Client:
     return client
 
 
-def send(name: str = "run", *, display: Lines | None = None, resume: bool = False) -> int:
-    return submit(
-        ["train", "scratch"],
-        name=name,
-        settings=SETTINGS,
-        address="http://127.0.0.1:1",
-        display=display or Lines(),
-        resume=resume,
-    )
+def send(command: RemoteCommand = TRAIN, *, display: Lines | None = None) -> int:
+    return submit(command, address="http://127.0.0.1:1", display=display or Lines())
 
 
 def test_settings_alone_are_sent_and_the_exit_code_comes_back(
@@ -121,18 +115,42 @@ def test_a_run_that_is_there_is_followed_not_sent_again(
     assert client.submitted == []
 
 
-@pytest.mark.parametrize("status", ["SUCCEEDED", "RUNNING"])
-def test_a_run_that_is_there_with_other_settings_is_refused(
+@pytest.mark.parametrize("status", ["PENDING", "RUNNING"])
+def test_a_run_that_goes_on_with_other_settings_is_left_alone(
     monkeypatch: pytest.MonkeyPatch, status: str
 ) -> None:
-    give(monkeypatch, Client(Job("run", status, 0, settings="other")))
+    client = give(monkeypatch, Client(Job("run", status, 0, digest="other")))
     with pytest.raises(ConfigError, match=f"already \\({status}\\), with other settings"):
         send()
+    assert client.submitted == []
+
+
+def test_what_a_complete_run_makes_of_other_settings_is_said_on_the_cluster(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A run refuses them, and says which; a search may go on with a higher limit."""
+    client = give(monkeypatch, Client(Job("run", "SUCCEEDED", 0, digest="other")))
+    assert send() == 0
+    assert client.submitted[0]["submission_id"] == "run.attempt-2"
+
+
+def test_what_is_repeated_is_followed_while_it_runs_and_run_again_after(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    command = RemoteCommand(["eval", "lm", "/s/my runs/a"], name="eval-lm-a", is_repeated=True)
+    client = give(monkeypatch, Client(Job("eval-lm-a", "RUNNING", 0, digest=command.digest)))
+    assert send(command) == 0
+    assert client.submitted == []
+    assert send(command) == 0
+    (job,) = client.submitted
+    assert job["submission_id"] == "eval-lm-a.attempt-2"
+    assert job["entrypoint"] == "python -m phiray eval lm '/s/my runs/a' --address auto"
+    assert job["files"] == {}
 
 
 def test_a_run_that_failed_goes_on_as_the_next_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     """It goes on if there is anything to go on with: the first may have failed before."""
-    failed = Job("run", "FAILED", 0, settings="since corrected")
+    failed = Job("run", "FAILED", 0, digest="since corrected")
     client = give(monkeypatch, Client(failed, Job("other", "RUNNING", 1)))
     assert send() == 0
     (job,) = client.submitted
@@ -142,7 +160,7 @@ def test_a_run_that_failed_goes_on_as_the_next_attempt(monkeypatch: pytest.Monke
 
 def test_a_run_of_another_head_is_gone_on_with_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     client = give(monkeypatch, Client())
-    assert send(resume=True) == 0
+    assert send(replace(TRAIN, first_flags=["--resume"])) == 0
     assert " --resume " in str(client.submitted[0]["entrypoint"])
 
 
@@ -169,19 +187,6 @@ def test_the_newest_attempt_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     assert client.stopped == ["run.attempt-2"]
     found = [(job.name, job.submission_id) for job in list_jobs("x")]
     assert found == [("run", "run"), ("run", "run.attempt-2")]
-    with pytest.raises(ClusterError, match="no job of the run nobody") as caught:
+    with pytest.raises(ClusterError, match="no job of the name nobody") as caught:
         stop("nobody", address="x")
     assert caught.value.exit_code == ExitCode.MISSING_INPUT
-
-
-def test_paths_of_this_machine_alone_are_refused() -> None:
-    config = load_config("tiny", "align")
-    with pytest.raises(ConfigError, match=r"run\.output_dir is 'runs'; data\.root is"):
-        check_remote_paths(config)
-    places = ["run.output_dir=/s/runs", "data.root=/s/data", "language_model=/s/runs/scratch"]
-    with pytest.raises(ConfigError, match=r"^vision\.weights is 'phiray-demo/clip'"):
-        check_remote_paths(load_config("tiny", "align", overrides=places))
-    check_remote_paths(load_config("tiny", "align", overrides=[*places, "vision.weights=/s/clip"]))
-    check_remote_paths(load_config("phi-2", "align", overrides=places))  # a tag of open_clip
-    places[1] = "data.root=file:///s/data"
-    check_remote_paths(load_config("phi-2", "align", overrides=places))

@@ -27,7 +27,11 @@ class Begun:
 
     def __call__(self, trial: PlannedTrial) -> dict[str, TrialPayload]:
         self.trials.append(trial)
-        return {"trial": TrialPayload(search={}, folder="", number=trial.number, changes={})}
+        return {
+            "trial": TrialPayload(
+                search={}, folder="", number=trial.number, changes={}, attach=False
+            )
+        }
 
     @property
     def numbers(self) -> list[int]:

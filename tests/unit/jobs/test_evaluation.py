@@ -1,0 +1,147 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import torch
+from ray.util.queue import Empty
+
+from phiray.errors import ConfigError, ExitCode, PhirayError
+from phiray.evals.results import SuiteResult
+from phiray.evals.settings import EvalSettings
+from phiray.jobs import evaluation, shared_storage
+from phiray.jobs.evaluation import EvalPayload, evaluate_on_cluster, score
+from tests.displays import SilentDisplay
+from tests.stage_builders import scratch_config, train, write_world
+
+
+class Messages:
+    """Stands in for Ray's queue."""
+
+    def __init__(self, **_: object) -> None:
+        self.sent: list[tuple[str, int, int]] = []
+
+    def put(self, message: tuple[str, int, int]) -> None:
+        self.sent.append(message)
+
+    def get(self, timeout: float) -> tuple[str, int, int]:
+        if not self.sent:
+            raise Empty
+        return self.sent.pop(0)
+
+
+class Cluster:
+    """Stands in for Ray: runs the task at once, where it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: dict[str, float] = {}
+        self.looks = 2
+
+    # Any: Ray's own signatures.
+    def remote(self, function: Any) -> Any:
+        cluster = self
+
+        class Task:
+            def options(self, **asked: float) -> "Task":
+                cluster.asked = asked
+                return self
+
+            def remote(self, *told: Any) -> Any:
+                return function(*told)
+
+        return Task()
+
+    # Any: the outcome stands for its reference.
+    def wait(self, tasks: list[Any], timeout: float) -> tuple[list[Any], list[Any]]:
+        self.looks -= 1
+        return (tasks, []) if self.looks < 0 else ([], tasks)
+
+
+class Shown(SilentDisplay):
+    """Keeps what is shown."""
+
+    def __init__(self) -> None:
+        self.progressed: list[str] = []
+
+    def progress(self, description: str, done: int, total: int) -> None:
+        self.progressed.append(description)
+
+
+@contextmanager
+def no_ray(**options: object) -> Iterator[None]:
+    assert options["attach"] is True
+    yield
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    cluster = Cluster()
+    monkeypatch.setattr(evaluation, "ray_session", no_ray)
+    monkeypatch.setattr(evaluation, "Queue", Messages)
+    monkeypatch.setattr(ray, "remote", cluster.remote)
+    monkeypatch.setattr(ray, "wait", cluster.wait)
+    monkeypatch.setattr(ray, "get", lambda outcome: outcome)
+    for module in (evaluation, shared_storage):
+        monkeypatch.setattr(module, "node_name", lambda: "nodename (10.0.0.7)")
+        monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.0)
+    threads = torch.get_num_threads()
+    yield cluster
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("scored")
+    return train(scratch_config(write_world(root / "world"), root / "runs")).run_dir
+
+
+def evaluate(run: Path, *, display: Shown | None = None) -> SuiteResult:
+    settings = EvalSettings(max_documents=2)
+    return evaluate_on_cluster("lm", run, settings=settings, display=display or Shown())
+
+
+def test_a_run_is_scored_where_there_is_a_cpu_and_the_result_is_read_from_its_folder(
+    cluster: Cluster, run: Path
+) -> None:
+    display = Shown()
+    result = evaluate(run, display=display)
+    assert cluster.asked == {"num_cpus": 1, "num_gpus": 0.0}
+    assert (run / "evals" / "lm" / "result.json").is_file()
+    assert result.data["settings"] == EvalSettings(max_documents=2).model_dump(mode="json")
+    assert display.progressed != []
+
+
+def test_a_mistake_comes_back_with_its_code_and_the_node(cluster: Cluster, run: Path) -> None:
+    with pytest.raises(PhirayError, match=r"^On node nodename .*Suite caption was asked") as caught:
+        evaluate_on_cluster("caption", run, display=SilentDisplay())
+    assert caught.value.exit_code == ExitCode.USAGE
+
+
+def test_a_node_that_does_not_see_the_checkpoint_is_named(cluster: Cluster, tmp_path: Path) -> None:
+    payload: EvalPayload = {
+        "suite": "lm",
+        "checkpoint": str(tmp_path / "nowhere"),
+        "settings": {},
+        "root": None,
+    }
+    # Any: Messages stands in for Ray's queue.
+    messages: Any = Messages()
+    error = score(payload, messages)["error"]
+    assert error is not None
+    assert error["exit_code"] == ExitCode.BAD_CONFIG
+    assert f"CHECKPOINT: {tmp_path / 'nowhere'} is missing on node nodename" in str(
+        error["message"]
+    )
+
+
+def test_a_result_that_this_node_does_not_see_is_refused(
+    cluster: Cluster, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"node": "other (10.0.0.8)", "sha256": "0" * 64, "error": None}
+    monkeypatch.setattr(evaluation, "score", lambda *_: told)
+    with pytest.raises(
+        ConfigError, match=r"does not hold the result that node other \(10\.0\.0\.8"
+    ):
+        evaluate(run)

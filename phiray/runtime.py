@@ -252,7 +252,7 @@ def start_ray(*, num_cpus: int, dashboard: bool = False) -> str | None:
 
 
 def attach_ray() -> None:
-    """Use the cluster that this process is a job of.
+    """Use the cluster that this process is a job of; relative paths mean nothing from here on.
 
     Raises:
         ClusterError: 69 if it is none.
@@ -266,6 +266,9 @@ def attach_ray() -> None:
     with kept_handler(signal.SIGTERM):
         ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
     quiet_ray()
+    # Ray unpacks a job's folder anew, from under this process, for each agent that starts on this
+    # machine. Settings have been read by now, and a process without a folder cannot go on.
+    os.chdir("/")
     # Ray Data's helpers outlive a run and stay on the node where they were first asked for. Made by
     # a worker, they would keep its node from ever being idle: no autoscaler could take it away.
     get_or_create_autoscaling_coordinator()

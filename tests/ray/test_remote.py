@@ -207,7 +207,7 @@ def test_a_search_is_stopped_and_the_same_command_goes_on_with_it(
     assert phiray("stop", "remote-search", "--address", head.url, head=head).returncode == 0
     logs = phiray("logs", "remote-search", "--address", head.url, head=head)
     assert logs.returncode in (75, 143), logs.stderr
-    again = phiray(*words, head=head)
+    again = phiray(*words, "--set", "search.max_concurrent=8", head=head)  # it may be changed
     assert again.returncode == 0, again.stderr
     assert "trial-000: complete" in again.stderr
     summary = json.loads((out / "remote-search" / "search.json").read_text())

@@ -293,9 +293,10 @@ def test_a_process_that_is_no_job_attaches_to_nothing(
 
 
 def test_a_job_attaches_to_its_cluster_and_waits_for_nodes(
-    asked: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
+    asked: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    monkeypatch.chdir(tmp_path)
     made: list[str] = []
     helpers = ("autoscaling_coordinator", "stats_actor", "actor_location_tracker")
     for name in helpers:  # made here, on the head, they keep no other node from being idle
@@ -303,6 +304,7 @@ def test_a_job_attaches_to_its_cluster_and_waits_for_nodes(
     os.environ.pop("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", None)
     with ray_session(num_cpus=10_000, attach=True) as url:
         assert url is None
+        assert Path.cwd() == Path("/")  # Ray may delete the job's own folder
     assert sorted(made) == sorted(helpers)
     assert [options["address"] for options in asked] == ["auto"]
     assert float(os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"]) >= 600

@@ -18,6 +18,7 @@ import ray
 from phiray.data.rows import RowSource
 from phiray.errors import ConfigError, payload_from_error
 from phiray.jobs.payload import WorkerPayload
+from phiray.storage import AnyPath, path_of
 from phiray.training.collective import Collective
 
 RAY_FOLDER = "ray"
@@ -58,8 +59,8 @@ def check_rows(payload: WorkerPayload, sources: Sequence[RowSource | None]) -> N
         raise unshared("data.root", _data_root(payload), what="holds other data")
 
 
-def find_folder(path: Path, *, patience_seconds: float) -> bool:
-    """Say whether this node sees a folder, within so long."""
+def find_folder(path: AnyPath, *, patience_seconds: float) -> bool:
+    """Say whether this node sees a folder, or anything at a URL, within so long."""
     deadline = time.monotonic() + patience_seconds
     while not path.is_dir():
         if time.monotonic() >= deadline:
@@ -97,7 +98,7 @@ def _find_unshared(payload: WorkerPayload) -> ConfigError | None:
     if not find_folder(start, patience_seconds=PATIENCE_SECONDS):
         what = "is another folder" if run_dir.is_dir() else "is missing"
         return unshared("run.output_dir", str(run_dir), what=what)
-    if not find_folder(Path(root), patience_seconds=PATIENCE_SECONDS):
+    if not find_folder(path_of(root), patience_seconds=PATIENCE_SECONDS):
         return unshared("data.root", root, what="is missing")
     return None
 

@@ -79,6 +79,15 @@ def test_a_node_without_the_data_is_refused(tmp_path: Path) -> None:
     assert message(told(tmp_path)).startswith(f"data.root: {tmp_path / 'data'} is missing on node")
 
 
+def test_data_at_a_url_is_looked_for_there(tmp_path: Path) -> None:
+    begin(tmp_path)
+    payload = told(tmp_path)
+    payload["config"] = {"data": {"root": f"file://{tmp_path / 'data'}"}}
+    assert refuse_unshared(payload, Collective()) is None
+    (tmp_path / "data").rmdir()
+    assert message(payload).startswith(f"data.root: file://{tmp_path / 'data'} is missing on node")
+
+
 def test_all_workers_return_what_one_of_them_met(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,9 +26,9 @@ USABLE_FRACTION = 0.92
 """Share of a GPU's memory that torch can fill; the rest is its context, and holes in between."""
 _COUNTS = (1, 2, 4, 8)
 """Workers that a suggestion tries: GPUs of one machine."""
-_TOKEN_BYTES = 2
+TOKEN_BYTES = 2
 """uint16 in prepared shards; Phi-2's ids fit."""
-_JPEG_BYTES = 163_000
+JPEG_BYTES = 163_000
 """A picture of COCO's train2017 on average: 19.3 GB of 118,287."""
 _STATE_BYTES = 12
 """A trained weight in a checkpoint: itself and two moments, in fp32."""
@@ -264,8 +264,8 @@ def _pace(
 def _data_bytes(config: AnyStageConfig, rows: Rows, *, num_rows: int) -> float:
     if isinstance(config.data, TextDataConfig):
         tokens = num_rows * rows.mean_tokens
-        return _TOKEN_BYTES * min(tokens, config.data.max_train_tokens or tokens)
-    return float(_JPEG_BYTES * min(num_rows, config.data.max_images or num_rows))
+        return TOKEN_BYTES * min(tokens, config.data.max_train_tokens or tokens)
+    return float(JPEG_BYTES * min(num_rows, config.data.max_images or num_rows))
 
 
 def _suggest(

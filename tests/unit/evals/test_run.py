@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from phiray.config.training import ClusterConfig
-from phiray.errors import ConfigError, DataError
+from phiray.errors import ConfigError, DataError, ShapeError
 from phiray.evals.gallery import find_picture, select_ids
 from phiray.evals.results import read_result, read_samples
 from phiray.evals.run import evaluate, evaluate_checkpoint, untrained_copy, use_cuda
 from phiray.evals.settings import EvalSettings
 from phiray.jobs.run_folder import write_manifest
-from phiray.models.clip import ClipTower
+from phiray.models.clip import ClipTower, pool_patches
 from phiray.models.vision_language import VisionLanguageModel
 from phiray.stages.parts import CARRIED_MANIFEST_FILE, MANIFEST_FILE
 from phiray.stages.registry import stage_module
@@ -102,6 +102,32 @@ def test_evaluate_caption_writes_result_samples_and_pictures(world: Path, tmp_pa
     for image_id in select_ids(ids, seed=0, size=2):
         assert find_picture(folder, image_id) is not None
     assert str(world) not in str((result.data, result.notes))
+
+
+class Pooled(nn.Module):
+    """A tower whose 2 x 2 patches are averaged into one."""
+
+    def __init__(self, tower: nn.Module) -> None:
+        super().__init__()
+        self.tower = tower
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        return pool_patches(self.tower(pixel_values), size=2)
+
+
+@pytest.mark.parametrize(("suite", "stage"), [("caption", "align"), ("instruct", "instruct")])
+def test_evaluate_gives_an_image_one_position_for_each_pooled_square(
+    world: Path, tmp_path: Path, suite: str, stage: str
+) -> None:
+    loaded = load_vlm(world, tmp_path / stage, stage=stage)
+    assert isinstance(loaded.model, VisionLanguageModel)
+    loaded.model.vision = Pooled(loaded.model.vision)
+    with pytest.raises(ShapeError, match="<image> ids, but the images give"):
+        evaluate(suite, loaded, folder=tmp_path / "whole", settings=QUICK)
+    vision = VISION.model_copy(update={"pooling": 2})
+    loaded = replace(loaded, description=loaded.description.model_copy(update={"vision": vision}))
+    result = evaluate(suite, loaded, folder=tmp_path / "pooled", settings=QUICK)
+    assert stage in result.arms
 
 
 def test_evaluate_caption_tells_of_the_training_of_the_very_tower(

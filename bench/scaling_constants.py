@@ -418,7 +418,7 @@ if __name__ == "__main__":
     parser.add_argument("--rank", type=int, default=0)
     words = parser.parse_args()
     if words.what == "bare":
-        # As Ray Train does: glibc keeps less of the memory that such a thread has freed.
+        # in a thread of its own, as Ray Train does
         with ThreadPoolExecutor(1) as pool:
             outcome = pool.submit(measure_bare, words.setup, rank=words.rank).result()
     else:

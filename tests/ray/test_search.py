@@ -3,6 +3,7 @@
 The kill is a SIGKILL to a real `phiray tune moe`, which starts its own Ray, as for a user.
 """
 
+import json
 import math
 import os
 import signal
@@ -26,7 +27,7 @@ from phiray.config.stages import ScratchConfig
 from phiray.evals.search_results import SearchSummary
 from phiray.jobs.search import run_search, search_folder
 from phiray.jobs.search_log import SearchLog
-from phiray.jobs.search_plan import TRIALS_FOLDER
+from phiray.jobs.search_plan import PLAN_FILE, TRIALS_FOLDER
 from phiray.runtime import token_path
 from phiray.training.metrics_log import EVENTS_NAME, METRICS_NAME
 from tests.displays import SilentDisplay
@@ -57,8 +58,10 @@ def build_search(inputs: Inputs, out: Path) -> AnySearch:
     return load_search(str(file), "moe", overrides=[f"run.output_dir={out}"])
 
 
-def start_search(out: Path) -> "subprocess.Popen[str]":
-    words = ["tune", "moe", "--config", str(out / "search.yaml"), "--set", f"run.output_dir={out}"]
+def start_search(out: Path, *changes: str) -> "subprocess.Popen[str]":
+    words = ["tune", "moe", "--config", str(out / "search.yaml")]
+    for change in (f"run.output_dir={out}", *changes):
+        words += ["--set", change]
     return subprocess.Popen(
         [sys.executable, "-m", "phiray", *words], stderr=subprocess.PIPE, text=True
     )
@@ -123,6 +126,37 @@ def check_trials(search: AnySearch, summary: SearchSummary) -> None:
             assert stops[trial.number] <= trial.steps < MAX_STEPS
     assert summary.trials[0].ending == "complete"
     assert summary.best == 0
+
+
+@pytest.mark.cluster
+def test_a_killed_search_of_optuna_goes_on_with_what_it_drew(
+    inputs: Inputs, tmp_path: Path
+) -> None:
+    short = ["base.training.max_steps=60", "base.training.checkpoint_every_steps=20"]
+    space = (
+        "['training.learning_rate=loguniform(1e-4, 1e-2)', 'training.warmup_steps=choice(0, 99)']"
+    )
+    search = build_search(inputs, tmp_path)
+    changes = [*short, "search.algorithm=optuna", "search.scheduler=none", f"search.space={space}"]
+    folder = search_folder(search)
+    process = start_search(tmp_path, *changes)
+    wait_for_lines(folder / TRIALS_FOLDER / "trial-001" / METRICS_NAME, 2, process=process)
+    drawn = json.loads((folder / PLAN_FILE).read_text())
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(PATIENCE_SECONDS) == -signal.SIGKILL
+    assert process.stderr is not None
+    process.stderr.close()
+    assert [trial["number"] for trial in drawn] == [0, 1]
+    again = start_search(tmp_path, *changes)
+    _, told = again.communicate(timeout=PATIENCE_SECONDS)
+    assert again.returncode == 0, told
+    planned = json.loads((folder / PLAN_FILE).read_text())
+    assert planned[:2] == drawn
+    assert [trial["number"] for trial in planned] == [0, 1, 2]
+    # 99 steps of warm-up are more than there are steps: drawn again
+    assert {trial["changes"]["training.warmup_steps"] for trial in planned[1:]} == {0}
+    assert SearchLog(folder).endings == dict.fromkeys(range(3), "complete")
+    assert told.count("the settings of `base`, unchanged") == 0, "it was trained before"
 
 
 def test_a_killed_search_goes_on_and_leaves_nothing_behind(

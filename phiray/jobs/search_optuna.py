@@ -62,7 +62,10 @@ class OptunaSampler:
         self._num_draws += 1
         name = self._drawn[number] = f"draw-{self._num_draws}"
         values = self._sampling.suggest(name)
-        changes = {item.key: rounded(values[item.key]) for item in self._dimensions}
+        changes = {
+            item.key: values[item.key] if item.draw == "choice" else rounded(values[item.key])
+            for item in self._dimensions
+        }
         return PlannedTrial(number, changes)
 
     def tell(self, trial: PlannedTrial, validation_nats: float | None) -> None:

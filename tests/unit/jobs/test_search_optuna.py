@@ -43,6 +43,12 @@ def test_draws_lie_in_the_space_and_are_those_of_the_seed() -> None:
     assert run(OptunaSampler(config, num_planned=2), range(1, 6)) != drawn
 
 
+def test_choices_are_drawn_as_they_are() -> None:
+    space = f"search.space=['{RATE}=choice(0.00123456, 0.00234567)']"
+    drawn = OptunaSampler(search("search.num_trials=6", space), num_planned=1).draw(1)
+    assert drawn.changes[RATE] in (0.00123456, 0.00234567)
+
+
 def test_later_draws_learn_from_what_was_told() -> None:
     sampler = OptunaSampler(search("search.num_trials=40"), num_planned=1)
     drawn = run(sampler, range(1, 41))

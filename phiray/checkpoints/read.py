@@ -156,6 +156,8 @@ def _set_aside(folder: Path, *, fault: str) -> None:
 def _require_whole(folder: Path) -> None:
     fault = find_fault(folder)
     if fault is not None:
+        if not folder.is_dir():  # to hash it takes minutes; a run that goes on deletes meanwhile
+            raise _deleted(folder)
         others = [path for path in _committed(folder.parent.parent) if path != folder]
         whole = next((path for path in others if find_fault(path) is None), None)
         mend = f"Give the path of a whole one: {whole}." if whole else "Train the run anew."

@@ -7,6 +7,7 @@ import torch
 
 from phiray.checkpoints import read
 from phiray.checkpoints.commit import commit_frozen
+from phiray.checkpoints.manifest import find_fault
 from phiray.checkpoints.read import newest_checkpoint, read_checkpoint, resolve_checkpoint
 from phiray.errors import CheckpointError, ExitCode
 from tests.unit.checkpoints.checkpoint_builders import TEXTS, commit_small
@@ -54,6 +55,20 @@ def test_a_checkpoint_that_is_deleted_while_it_is_read_is_named(
         checkpoint.read_tensors()
     assert caught.value.exit_code == ExitCode.MISSING_INPUT
     monkeypatch.setattr(read, "resolve_checkpoint", lambda path: path)  # it was whole just now
+    with pytest.raises(CheckpointError, match=r"step-00000005 was deleted while"):
+        read_checkpoint(folder)
+
+
+def test_a_checkpoint_that_is_deleted_while_it_is_verified_is_not_called_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = commit_small(tmp_path, step=5)
+
+    def find_deleted(path: Path) -> str | None:
+        shutil.rmtree(path)
+        return find_fault(path)
+
+    monkeypatch.setattr(read, "find_fault", find_deleted)
     with pytest.raises(CheckpointError, match=r"step-00000005 was deleted while"):
         read_checkpoint(folder)
 

@@ -26,13 +26,13 @@ def noticed_nodes() -> Iterator[None]:
     done = threading.Event()
 
     def follow() -> None:
-        known = _alive_nodes()
+        known: set[str] | None = None
         while not done.wait(_SECONDS_BETWEEN_LOOKS):
             try:
                 found = _alive_nodes()
-                if found != known:
+                if known is not None and found != known:
                     recount_nodes()
-                    known = found
+                known = found
             except RayError as error:  # told of at the next look, or by Ray's own count
                 _log.warning("event=nodes_not_counted error=%s", error)
 

@@ -61,6 +61,23 @@ def test_each_lost_and_each_new_node_is_counted_at_once(nodes: Nodes) -> None:
     assert nodes.recounts == 2
 
 
+def test_a_first_look_that_fails_is_made_again(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter([True])
+
+    def fail_once() -> list[dict[str, object]]:
+        if next(looks, False):
+            raise RayActorError
+        return nodes.nodes()
+
+    monkeypatch.setattr(ray, "nodes", fail_once)
+    with noticed_nodes():
+        nodes.wait("looks", 2)
+        nodes.change("b", alive=False)
+        nodes.wait("recounts", 1)
+
+
 def test_a_count_that_fails_is_made_again(nodes: Nodes) -> None:
     nodes.failures = 2
     with noticed_nodes():

@@ -151,6 +151,6 @@ class _Story:
         if self._count == 1:
             return f"{self._run}: goes on {where}"
         why = f"a worker stopped ({stop})" if stop else "a worker was lost"
-        if notice:
+        if notice and not stop:  # what stopped before its time counts as a failure
             why = f"taken away ({notice}), which is no failure"
         return f"{self._run}: {why}; going on {where}"

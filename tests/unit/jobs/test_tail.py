@@ -150,6 +150,19 @@ def test_a_notice_is_told_of_and_the_restart_after_it_is_no_failure(tmp_path: Pa
     ]
 
 
+def test_a_worker_that_stops_before_its_node_goes_is_told_as_such(tmp_path: Path) -> None:
+    recorder = Recorder()
+    with shown_steps(tmp_path, display=recorder, max_steps=9):
+        log_event(tmp_path, "start", attempt=1, step=0, replayed_steps=0)
+        log_event(tmp_path, "notice", attempt=1, step=4, notice="node 0a1b2c3d (worker 1)")
+        log_event(tmp_path, "stopped", error="MemoryError")
+        log_event(tmp_path, "resume", attempt=2, step=4, replayed_steps=3)
+    assert recorder.notes == [
+        f"{tmp_path.name}: a worker stopped (MemoryError); going on from step 4, with 3 steps to "
+        "do again (attempt 2)",
+    ]
+
+
 def test_checkpoint_is_told_of_once_where_it_takes_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,9 +2,10 @@
 
 Source: least recently used; the time of use is a file's atime, which whoever opens it sets, since
 disks are mounted so that reading alone does not.
-Limits: exact for one process; PROCESSES of them, each with its share of what is left, keep the
-bound together. Files are unlinked: whoever has one open or mapped reads on, and its bytes are free
-after that. What is not named like a copy is not the cache's, and stays.
+Limits: exact for one process; up to PROCESSES of them, each with its share of what is left, keep
+the bound together, but for files that they begin to write at the same moment. Files are unlinked:
+whoever has one open or mapped reads on, and its bytes are free after that. What is not named like a
+copy is not the cache's, and stays.
 """
 
 import os
@@ -15,8 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-PROCESSES = 8
-"""Processes of a node that may fill its cache at once."""
+PROCESSES = 64
+"""Processes of a node that may fill its cache at once: eight workers with seven readers each."""
 KEPT_FREE_FRACTION = 0.1
 """Share (0..1) of the disk that stays free: above 95 % full, Ray spills nothing to it any more."""
 KEPT_FRACTION = 0.9

@@ -11,7 +11,7 @@ Limits: reading only. The package of a store (s3fs, gcsfs, ...) is not among our
 import functools
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Literal, cast
 
@@ -98,7 +98,10 @@ class UrlPath:
         """List all files below, with what the storage says of each."""
         file_system, path = fsspec.url_to_fs(self.url)
         for name, info in file_system.find(path, detail=True).items():
-            yield UrlPath(file_system.unstrip_protocol(name), _version(info))
+            # `unstrip_protocol` cannot give back a host that a path of the file system lacks
+            below = name.strip("/").removeprefix(path.strip("/")).lstrip("/")
+            place = UrlPath(name) if is_url(name) else self / below
+            yield replace(place, listed=_version(info))
 
 
 AnyPath = Path | UrlPath

@@ -1,9 +1,11 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from phiray.errors import DataError, ExitCode
 from phiray.storage import AnyPath, UrlPath, is_url, join, path_of, version_of
@@ -53,6 +55,50 @@ def test_files_of_a_url_are_listed_with_their_sizes(tmp_path: Path) -> None:
     (tmp_path / "two").unlink()
     assert [version_of(file).num_bytes for file in files] == [1, 2]  # nobody was asked again
     assert files[0] == UrlPath(f"file://{tmp_path}/a/one")
+
+
+class Remote(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """Files of a host, which no path of the file system names: as those of ftp, hdfs, github."""
+
+    protocol = "test-remote"
+
+    def __init__(self, host: str) -> None:
+        super().__init__()
+        self.host = host
+
+    # Any: fsspec has no types.
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:
+        text = str(path).rstrip("/")
+        return "/" + text.partition("://")[2].partition("/")[2] if "://" in text else text
+
+    @staticmethod
+    def _get_kwargs_from_urls(path: Any) -> Any:
+        return {"host": path.partition("://")[2].partition("/")[0]}
+
+
+class Web(Remote):
+    """Files whose names are whole URLs: as those of http."""
+
+    protocol = "test-web"
+
+    # Any: fsspec has no types.
+    def find(self, path: Any, **given: Any) -> Any:
+        found = super().find(path, **given)
+        return {f"test-web://{self.host}{name}": info for name, info in found.items()}
+
+
+@pytest.mark.parametrize("kind", [Remote, Web])
+@pytest.mark.parametrize("end", ["", "/"])
+def test_files_that_are_listed_keep_their_host(kind: type[Remote], end: str) -> None:
+    fsspec.register_implementation(kind.protocol, kind, clobber=True)
+    url = f"{kind.protocol}://host:8020/{kind.__name__}"
+    with fsspec.open(f"{url}/a/one", "wb") as file:
+        file.write(b"1")
+    (found,) = UrlPath(url + end).walk()
+    assert str(found) == f"{url}/a/one"
+    assert found.read_bytes() == b"1"
+    assert version_of(found).num_bytes == 1
 
 
 def test_urls_are_sorted_as_paths_are(tmp_path: Path) -> None:

@@ -665,7 +665,8 @@ def _stop_loading(number: int) -> NoReturn:
 _BAD_PATHS = frozenset({errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR})
 _MENDS = {
     ExitCode.MISSING_INPUT: "Correct the path.",
-    ExitCode.IO: "Free some space, or mend the disk, and run it again; what was committed is safe.",
+    ExitCode.IO: "Free some space, or mend the disk or the access to the storage, and run "
+    "it again; what was committed is safe.",
     ExitCode.CANNOT_CREATE: "Name a folder on a disk that can be written.",
     ExitCode.PERMISSION: "Change its permissions, or name a place that is yours.",
 }

@@ -8,12 +8,15 @@ Source: fsspec, for all that is not mounted as a folder; the methods are those o
 Limits: reading only. The package of a store (s3fs, gcsfs, ...) is not among our dependencies.
 """
 
+import errno
 import functools
+import io
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Literal, cast
+from typing import Any, BinaryIO, Literal
 
 import fsspec
 
@@ -22,6 +25,14 @@ from phiray.errors import DataError, ExitCode
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _VERSION_KEYS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
 """How file systems call what changes when a file is replaced, the surest first."""
+_ERRNO: Mapping[type[Exception], int] = {
+    FileNotFoundError: errno.ENOENT,
+    NotADirectoryError: errno.ENOTDIR,
+    IsADirectoryError: errno.EISDIR,
+    PermissionError: errno.EACCES,
+    Exception: errno.EIO,
+}
+"""Numbers of what stores raise: often without one, or with that of a connection."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +83,9 @@ class UrlPath:
         Raises:
             OSError: as `Path.open` does.
         """
-        file_system, path = fsspec.url_to_fs(self.url)
-        return cast("BinaryIO", file_system.open(path, mode))  # fsspec has no types
+        with _store(self.url) as (file_system, path):
+            file = _UrlFile(self.url, file_system.open(path, mode))
+        return io.BufferedReader(file)
 
     def read_bytes(self) -> bytes:
         """Read all of it."""
@@ -86,18 +98,20 @@ class UrlPath:
 
     def is_file(self) -> bool:
         """Say whether there is such a file."""
-        file_system, path = fsspec.url_to_fs(self.url)
-        return bool(file_system.isfile(path))
+        with suppress(FileNotFoundError, NotADirectoryError), _store(self.url) as (system, path):
+            return bool(system.info(path)["type"] == "file")  # `isfile` takes all errors for a no
+        return False
 
     def is_dir(self) -> bool:
         """Say whether anything lies below it."""
-        file_system, path = fsspec.url_to_fs(self.url)
-        return bool(file_system.isdir(path))
+        with _store(self.url) as (file_system, path):
+            return bool(file_system.isdir(path))
 
     def walk(self) -> Iterator["UrlPath"]:
         """List all files below, with what the storage says of each."""
-        file_system, path = fsspec.url_to_fs(self.url)
-        for name, info in file_system.find(path, detail=True).items():
+        with _store(self.url) as (file_system, path):
+            found = file_system.find(path, detail=True)
+        for name, info in found.items():
             # `unstrip_protocol` cannot give back a host that a path of the file system lacks
             below = name.strip("/").removeprefix(path.strip("/")).lstrip("/")
             place = UrlPath(name) if is_url(name) else self / below
@@ -149,10 +163,78 @@ def version_of(path: AnyPath) -> FileVersion:
         return FileVersion(status.st_size, str(status.st_mtime_ns))
     if path.listed is not None:
         return path.listed
-    file_system, where = fsspec.url_to_fs(path.url)
-    return _version(file_system.info(where))
+    with _store(path.url) as (file_system, where):
+        version = _version(file_system.info(where))
+    if version is None:
+        raise OSError(errno.EIO, "its storage does not say how many bytes it has", path.url)
+    return version
 
 
-def _version(info: Mapping[str, object]) -> FileVersion:
+def _version(info: Mapping[str, object]) -> FileVersion | None:
+    """Read what a file system says of a file; None where it gives no size, as lists of http do."""
+    if info.get("size") is None:
+        return None
     found = (str(info[key]) for key in _VERSION_KEYS if info.get(key) is not None)
     return FileVersion(int(str(info["size"])), next(found, ""))
+
+
+# Any: fsspec has no types.
+@contextmanager
+def _store(url: str) -> Iterator[tuple[Any, str]]:
+    """Give the file system of a URL, and the path in it; raise its errors as OSError."""
+    with _as_os_errors(url):
+        yield fsspec.url_to_fs(url)
+
+
+@contextmanager
+def _as_os_errors(url: str) -> Iterator[None]:
+    """Raise what a store's package raises as OSError, with a number and the URL.
+
+    A request that failed is then what a file is that a disk cannot read: a bad row, or a message.
+    """
+    try:
+        yield
+    except Exception as error:  # each package has classes of its own, which have nothing in common
+        number = next(number for kind, number in _ERRNO.items() if isinstance(error, kind))
+        text = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        raise OSError(number, text, url) from error
+
+
+class _UrlFile(io.RawIOBase):
+    """An open file of a store, whose errors are OSError at each read, too."""
+
+    # Any: fsspec has no types.
+    def __init__(self, url: str, file: Any) -> None:
+        super().__init__()
+        self._url = url
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return bool(self._file.seekable())
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        with _as_os_errors(self._url):
+            return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def readall(self) -> bytes:
+        with _as_os_errors(self._url):
+            return bytes(self._file.read())
+
+    # Any: what can be written to has no type before Python 3.12.
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer)
+        with _as_os_errors(self._url):
+            data = self._file.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        with _as_os_errors(self._url):
+            self._file.close()
+        super().close()

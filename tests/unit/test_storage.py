@@ -1,5 +1,8 @@
+import errno
+import io
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +102,92 @@ def test_files_that_are_listed_keep_their_host(kind: type[Remote], end: str) -> 
     assert str(found) == f"{url}/a/one"
     assert found.read_bytes() == b"1"
     assert version_of(found).num_bytes == 1
+
+
+class ServerError(Exception):
+    """What a store's package raises, as aiohttp's ClientResponseError and gcsfs's HttpError."""
+
+
+class FailingFile(io.BytesIO):
+    # Any: what is read does not matter.
+    def read(self, *given: Any) -> Any:
+        raise ServerError("503")
+
+
+class Failing(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """A store that cannot be used; a file of it that is opened fails when it is read."""
+
+    protocol = "test-failing"
+
+    # Any: fsspec has no types.
+    def find(self, *given: Any, **named: Any) -> Any:
+        raise ServerError("503")
+
+    info = ls = isdir = find
+
+    def open(self, path: Any, *given: Any, **named: Any) -> Any:
+        if path.endswith("read"):
+            return FailingFile(b"1")
+        raise PermissionError("no credentials")
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda file: version_of(file),
+        lambda file: file.is_file(),
+        lambda file: file.is_dir(),
+        lambda file: list(file.walk()),
+        lambda file: file.read_bytes(),
+        lambda file: file.open("rb").read(5),
+        lambda file: file.open("rb").readinto(bytearray(5)),
+    ],
+)
+def test_errors_of_a_store_are_errors_of_its_file(use: Callable[[UrlPath], object]) -> None:
+    fsspec.register_implementation(Failing.protocol, Failing, clobber=True)
+    url = "test-failing://a/read"
+    with pytest.raises(OSError, match="ServerError: 503") as caught:
+        use(UrlPath(url))
+    assert (caught.value.errno, caught.value.filename) == (errno.EIO, url)
+
+
+def test_an_error_of_a_store_without_a_number_gets_that_of_its_kind() -> None:
+    fsspec.register_implementation(Failing.protocol, Failing, clobber=True)
+    with pytest.raises(PermissionError, match="no credentials") as caught:
+        UrlPath("test-failing://a/open").open("rb")
+    assert caught.value.errno == errno.EACCES
+
+
+class Unsized(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """A store that does not say sizes, as lists of http."""
+
+    protocol = "test-unsized"
+
+    # Any: fsspec has no types.
+    def info(self, path: Any, **named: Any) -> Any:
+        return {"name": path, "size": None, "type": "file"}
+
+    def find(self, path: Any, **named: Any) -> Any:
+        return {f"{path}/one": self.info(f"{path}/one")}
+
+
+def test_a_file_without_a_size_is_listed_and_has_no_version() -> None:
+    fsspec.register_implementation(Unsized.protocol, Unsized, clobber=True)
+    (found,) = UrlPath("test-unsized://a").walk()
+    with pytest.raises(OSError, match="does not say how many bytes") as caught:
+        version_of(found)
+    assert caught.value.errno == errno.EIO
+
+
+def test_a_file_of_a_store_is_read_in_parts() -> None:
+    data = bytes(range(256)) * 100
+    with fsspec.open(f"{STORE}/parts", "wb") as file:
+        file.write(data)
+    with UrlPath(f"{STORE}/parts").open("rb") as stream:
+        assert stream.read(300) == data[:300]
+        assert stream.seek(20_000) == stream.tell() == 20_000
+        assert stream.read() == data[20_000:]
+        assert stream.read(1) == b""
 
 
 def test_urls_are_sorted_as_paths_are(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import fsspec
 
@@ -77,7 +77,7 @@ class UrlPath:
         """Return a neighbour."""
         return UrlPath(f"{self.url.rpartition('/')[0]}/{name}")
 
-    def open(self, mode: Literal["rb"]) -> BinaryIO:
+    def open(self, mode: Literal["rb"]) -> io.BufferedReader:
         """Open it for reading bytes.
 
         Raises:

@@ -19,7 +19,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
@@ -61,7 +61,7 @@ class NodeCache:
         self.folder = node_cache_folder(folder)
         self.num_damaged = 0
         self._versions: dict[AnyPath, FileVersion] = {}
-        self._verified: dict[str, tuple[int, ...]] = {}
+        self._verified: dict[str, tuple[int, int, int]] = {}
         self._rests_until = 0.0
         self._has_told = False
         if self.folder is not None:
@@ -77,7 +77,8 @@ class NodeCache:
 
         What is open stays whole, also when its copy must make room. A copy is hashed each time that
         it is opened. Shards are large, and opened for each block of rows: with their `sha256` given
-        they are hashed once in a process, and when size or time have changed.
+        they are hashed once in a process, and when size or time have changed; so is the shard
+        itself where the cache cannot be used.
 
         Args:
             source: where it lies on the storage.
@@ -92,7 +93,26 @@ class NodeCache:
                 return self._open_copy(self.folder, source, sha256=sha256)
             except _CacheError as error:
                 self._tell_once(error)
+                return self._open_source(source, sha256=sha256)
         return source.open("rb")
+
+    def _open_source(self, source: AnyPath, *, sha256: str | None) -> BinaryIO:
+        """Open a file where it lies, and verify what a manifest names: its size is all known."""
+        file = source.open("rb")
+        if sha256 is None:
+            return file
+        with ExitStack() as stack:
+            stack.enter_context(file)
+            # only a file of a file system can be known again by what it says of itself
+            seen = _seen(file) if isinstance(source, Path) else None
+            if seen is None or self._verified.get(str(source)) != seen:
+                if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                    raise _torn(source, sha256=sha256)
+                file.seek(0)
+                if seen is not None:
+                    self._verified[str(source)] = seen
+            stack.pop_all()
+        return file
 
     def _open_copy(self, folder: Path, source: AnyPath, *, sha256: str | None) -> BinaryIO:
         for _ in range(ATTEMPTS):
@@ -109,8 +129,7 @@ class NodeCache:
 
     def _is_whole(self, file: BufferedReader, name: str, *, is_shard: bool) -> bool:
         """Verify an open copy by the hash in its name, and note that it was used."""
-        status = os.fstat(file.fileno())
-        seen = (status.st_ino, status.st_size, status.st_mtime_ns)
+        seen = _seen(file)
         if not is_shard or self._verified.get(name) != seen:
             if _hash_of(file) != name[-_HASH_LENGTH:]:
                 return False
@@ -118,7 +137,7 @@ class NodeCache:
             if is_shard:
                 self._verified[name] = seen
         with suppress(PermissionError):  # a folder that is only read serves as well
-            os.utime(file.fileno(), ns=(time.time_ns(), status.st_mtime_ns))
+            os.utime(file.fileno(), ns=(time.time_ns(), seen[-1]))
         return True
 
     def _version(self, source: AnyPath) -> FileVersion:
@@ -179,6 +198,12 @@ def _cache_from_settings(folder: str | None, max_gb: float | None) -> NodeCache:
 def _key_of(source: AnyPath, version: FileVersion) -> str:
     text = "\0".join((str(source), str(version.num_bytes), version.version))
     return hashlib.sha256(text.encode()).hexdigest()[:_KEY_LENGTH]
+
+
+def _seen(file: BinaryIO) -> tuple[int, int, int]:
+    """Return inode, size and time of change of an open file: all that tells it from another."""
+    status = os.fstat(file.fileno())
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _hash_of(file: BufferedReader) -> str | None:

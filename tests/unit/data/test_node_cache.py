@@ -60,6 +60,21 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return sources
 
 
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Collect the files that are hashed whole."""
+    names: list[str] = []
+    real = hashlib.file_digest
+
+    # Any: `file_digest` has protocols of its own for files and algorithms.
+    def counted(file: Any, name: str) -> object:
+        names.append(str(getattr(file, "name", None)))
+        return real(file, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    return names
+
+
 def cache_at(tmp_path: Path, *, max_gb: float | None = None) -> NodeCache:
     return NodeCache(str(tmp_path / "cache"), max_gb=max_gb)
 
@@ -147,17 +162,8 @@ def test_a_damaged_copy_is_fetched_again_and_told_once(
 
 
 def test_an_image_is_hashed_at_each_read_and_a_shard_once_in_a_process(
-    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, source: Path, hashed: list[str]
 ) -> None:
-    hashed: list[str] = []
-    real = hashlib.file_digest
-
-    # Any file, by any algorithm: `file_digest` has protocols of its own for both.
-    def counted(file: io.BufferedReader, name: str) -> object:
-        hashed.append(file.name)
-        return real(file, name)
-
-    monkeypatch.setattr(hashlib, "file_digest", counted)
     cache = cache_at(tmp_path)
     for _ in range(3):
         read(cache, source)
@@ -261,6 +267,36 @@ def test_on_a_full_disk_the_storage_is_read_and_told_once(
     (record,) = caplog.records
     assert "event=node_cache_unusable" in record.getMessage()
     assert "No space left on device" in record.getMessage()
+
+
+def test_on_a_full_disk_a_shard_is_verified_where_it_lies(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch, hashed: list[str]
+) -> None:
+    monkeypatch.setattr(os, "write", fill_disk)
+    cache = cache_at(tmp_path)
+    for _ in range(3):
+        assert read(cache, source, sha256=SHA256) == DATA
+    assert hashed == [str(source)]
+    source.write_bytes(DATA[::-1])
+    os.utime(source, (1, 1))
+    for _ in range(2):
+        with pytest.raises(DataError, match="is not the file that its manifest names"):
+            cache.open(source, sha256=SHA256)
+
+
+def test_on_a_full_disk_a_shard_at_a_url_is_verified_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "write", fill_disk)
+    url = "memory://test-node-cache/shard"
+    cache = cache_at(tmp_path)
+    for data in (DATA, DATA, DATA[::-1]):
+        with fsspec.open(url, "wb") as file:
+            file.write(data)
+        if data == DATA:
+            assert read(cache, UrlPath(url), sha256=SHA256) == DATA
+    with pytest.raises(DataError, match="is not the file that its manifest names"):
+        cache.open(UrlPath(url), sha256=SHA256)
 
 
 def test_a_full_disk_is_tried_again_later(

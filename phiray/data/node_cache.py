@@ -118,11 +118,11 @@ class NodeCache:
         for _ in range(ATTEMPTS):
             key = sha256 or _key_of(source, self._version(source))
             copy = _find(folder, key) or self._fetch(folder, source, sha256=sha256)
-            with _own_faults(), suppress(FileNotFoundError):  # another process made room
-                file = copy.open("rb")
+            with _own_faults(), suppress(FileNotFoundError), ExitStack() as stack:
+                file = stack.enter_context(copy.open("rb"))  # gone if another process made room
                 if self._is_whole(file, copy.name, is_shard=sha256 is not None):
+                    stack.pop_all()
                     return file
-                file.close()
                 copy.unlink()
                 self._tell_damaged(copy, source)
         raise _CacheError("what was written there a moment ago is gone or damaged")
@@ -136,7 +136,7 @@ class NodeCache:
             file.seek(0)
             if is_shard:
                 self._verified[name] = seen
-        with suppress(PermissionError):  # a folder that is only read serves as well
+        with suppress(OSError):  # a disk that is mounted for reading alone serves as well
             os.utime(file.fileno(), ns=(time.time_ns(), seen[-1]))
         return True
 

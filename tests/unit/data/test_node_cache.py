@@ -192,6 +192,42 @@ def test_a_copy_that_the_disk_cannot_read_is_fetched_again(
     assert cache.num_damaged == 1
 
 
+def test_a_cache_on_a_disk_that_is_only_read_serves(
+    tmp_path: Path, source: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read(cache_at(tmp_path), source)
+
+    # Any: all that `utime` takes.
+    def refuse(*given: Any, **named: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert read(cache_at(tmp_path), source) == DATA
+    assert opened == [str(source)]
+
+
+def test_a_copy_that_cannot_be_looked_at_is_closed(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = cache_at(tmp_path)
+    read(cache, source)
+    looked_at: list[int] = []
+
+    def refuse(descriptor: int) -> None:
+        looked_at.append(descriptor)
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", refuse)
+        file = cache.open(source)
+    with file:
+        assert file.read() == DATA
+        assert file.name == str(source)
+    assert len(looked_at) == 1
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(looked_at[0])
+
+
 def test_a_replaced_image_is_another_file(tmp_path: Path, source: Path) -> None:
     assert read(cache_at(tmp_path), source) == DATA
     source.write_bytes(DATA[::-1])

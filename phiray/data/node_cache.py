@@ -16,6 +16,7 @@ import fcntl
 import hashlib
 import logging
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -39,6 +40,7 @@ _HASH_LENGTH = 64
 _FOLDER_LENGTH = 3
 """Letters of a name that give its folder: 4,096 folders, with 30 images each for all of COCO."""
 _CHUNK_BYTES = 2**22
+_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 _log = logging.getLogger(__name__)
 
@@ -115,6 +117,7 @@ class NodeCache:
         return file
 
     def _open_copy(self, folder: Path, source: AnyPath, *, sha256: str | None) -> BinaryIO:
+        _claim(folder)
         for _ in range(ATTEMPTS):
             key = sha256 or _key_of(source, self._version(source))
             copy = _find(folder, key) or self._fetch(folder, source, sha256=sha256)
@@ -193,6 +196,22 @@ class NodeCache:
 
 def _cache_from_settings(folder: str | None, max_gb: float | None) -> NodeCache:
     return NodeCache(folder, max_gb=max_gb)
+
+
+def _claim(folder: Path) -> None:
+    """Make the folder for this user alone; refuse one in which another user can put copies.
+
+    A copy is verified by its own name alone, and others could name theirs as they like.
+    """
+    with _own_faults():
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
+    if status.st_uid != os.geteuid() or status.st_mode & _WRITABLE_BY_OTHERS:
+        raise _CacheError(
+            f"user {status.st_uid} owns it and its mode is {stat.S_IMODE(status.st_mode):04o}, but "
+            f"user {os.geteuid()} must be the only one who can write there; name a folder below "
+            "it, which is made so"
+        )
 
 
 def _key_of(source: AnyPath, version: FileVersion) -> str:

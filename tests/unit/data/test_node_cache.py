@@ -8,6 +8,7 @@ import mmap
 import os
 import pickle
 import shutil
+import stat
 import subprocess
 import sys
 import threading
@@ -357,6 +358,40 @@ def test_a_folder_that_cannot_be_made_is_no_reason_to_stop(
     file.write_text("in the way")
     assert read(NodeCache(str(file / "cache")), source) == DATA
     assert "event=node_cache_unusable" in caplog.text
+
+
+def test_the_folder_is_made_for_this_user_alone(tmp_path: Path, source: Path) -> None:
+    read(cache_at(tmp_path), source)
+    assert stat.S_IMODE((tmp_path / "cache").stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770])
+def test_a_folder_in_which_others_can_write_is_refused(
+    tmp_path: Path, source: Path, caplog: pytest.LogCaptureFixture, mode: int
+) -> None:
+    read(cache_at(tmp_path), source)
+    (copy,) = copies(tmp_path)
+    forged = b"what another user put there"
+    copy.unlink()
+    name = f"{copy.name[: node_cache._KEY_LENGTH]}-{hashlib.sha256(forged).hexdigest()}"
+    copy.with_name(name).write_bytes(forged)
+    (tmp_path / "cache").chmod(mode)
+    cache = cache_at(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            assert read(cache, source) == DATA
+    (record,) = caplog.records
+    assert f"its mode is {mode:04o}" in record.getMessage()
+
+
+def test_a_folder_of_another_user_is_refused(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    user = os.geteuid() + 1
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    assert read(cache_at(tmp_path), source) == DATA
+    assert copies(tmp_path) == []
+    assert f"but user {user} must be the only one" in caplog.text
 
 
 def test_a_file_larger_than_the_bound_is_read_from_the_storage(

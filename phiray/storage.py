@@ -161,9 +161,19 @@ def version_of(path: AnyPath) -> FileVersion:
     if isinstance(path, Path):
         status = path.stat()
         return FileVersion(status.st_size, str(status.st_mtime_ns))
-    if path.listed is not None:
-        return path.listed
+    return path.listed or version_now(path)
+
+
+def version_now(path: AnyPath) -> FileVersion:
+    """Return size and version of a file, whatever its storage said of it before.
+
+    Raises:
+        OSError: if it is not there, or cannot be asked for.
+    """
+    if isinstance(path, Path):
+        return version_of(path)
     with _store(path.url) as (file_system, where):
+        file_system.invalidate_cache(where)  # some answer from their own lists
         version = _version(file_system.info(where))
     if version is None:
         raise OSError(errno.EIO, "its storage does not say how many bytes it has", path.url)

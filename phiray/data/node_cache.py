@@ -28,7 +28,7 @@ from typing import BinaryIO
 from phiray.data.cache_room import PARTIAL, CacheRoom
 from phiray.errors import DataError
 from phiray.node import node_cache_folder
-from phiray.storage import AnyPath, FileVersion, version_of
+from phiray.storage import AnyPath, FileVersion, version_now, version_of
 
 ATTEMPTS = 2
 """So often is a file fetched that does not arrive as it should, or is gone or damaged at once."""
@@ -164,7 +164,7 @@ class NodeCache:
                         copy = _download(source, version, below, sha256=sha256)
                 if copy is not None:
                     return copy
-                del self._versions[source]  # it may have been replaced
+                self._versions[source] = version_now(source)  # it may have been replaced
         except _CacheError:
             self._rests_until = time.monotonic() + REST_SECONDS
             raise

@@ -4,14 +4,23 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from phiray.errors import DataError, ExitCode
-from phiray.storage import AnyPath, UrlPath, is_url, join, path_of, version_of
+from phiray.storage import (
+    AnyPath,
+    FileVersion,
+    UrlPath,
+    is_url,
+    join,
+    path_of,
+    version_now,
+    version_of,
+)
 
 STORE = "memory://test-storage"
 
@@ -102,6 +111,30 @@ def test_files_that_are_listed_keep_their_host(kind: type[Remote], end: str) -> 
     assert str(found) == f"{url}/a/one"
     assert found.read_bytes() == b"1"
     assert version_of(found).num_bytes == 1
+
+
+class Listing(Remote):
+    """A store that answers from its own lists, as s3fs and gcsfs do."""
+
+    protocol = "test-listing"
+    known: ClassVar[dict[str, Any]] = {}
+
+    # Any: fsspec has no types.
+    def info(self, path: Any, **named: Any) -> Any:
+        return self.known.setdefault(path, super().info(path))
+
+    def invalidate_cache(self, path: Any = None) -> None:
+        self.known.pop(path, None)
+
+
+def test_a_file_that_was_listed_is_asked_for_anew() -> None:
+    fsspec.register_implementation(Listing.protocol, Listing, clobber=True)
+    url = "test-listing://host/replaced"
+    for data in (b"1", b"22"):
+        with fsspec.open(url, "wb") as file:
+            file.write(data)
+        Listing("host").info("/replaced")
+        assert version_now(UrlPath(url, FileVersion(1, ""))).num_bytes == len(data)
 
 
 class ServerError(Exception):

@@ -124,6 +124,17 @@ def test_a_url_is_fetched_through_fsspec(tmp_path: Path) -> None:
     assert len(copies(tmp_path)) == 1
 
 
+def test_a_file_that_was_replaced_since_it_was_listed_is_fetched_as_it_is(tmp_path: Path) -> None:
+    url = "memory://test-node-cache-replaced"
+    with fsspec.open(f"{url}/a.jpg", "wb") as file:
+        file.write(b"old")
+    (listed,) = UrlPath(url).walk()
+    with fsspec.open(f"{url}/a.jpg", "wb") as file:
+        file.write(DATA)
+    assert read(cache_at(tmp_path), listed) == DATA
+    assert len(copies(tmp_path)) == 1
+
+
 def test_a_pickled_cache_is_that_of_the_node_where_it_arrives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,8 +6,10 @@ Limits: relative paths are looked up below `root`. Images and what belongs to th
 that fsspec can open; text may not.
 """
 
+import re
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
@@ -22,6 +24,7 @@ LLAVA_SYSTEM = (
 
 _LENGTH_MULTIPLE = 8
 """Sequence lengths are multiples of it: fewer different shapes, and aligned rows on GPUs."""
+_GITHUB = re.compile("github://", re.IGNORECASE)
 
 
 def padded_length(length: int) -> int:
@@ -39,6 +42,18 @@ def absolute_folder(folder: str | None) -> str | None:
     if folder is not None and not Path(folder).expanduser().is_absolute():
         raise ValueError(f"{folder!r} is no absolute path. Each process has a folder of its own.")
     return folder
+
+
+def without_credentials(place: str) -> str:
+    """Refuse a URL with a password, without repeating it: settings are kept, logged and sent."""
+    # `github://owner:repository@commit` has the same form
+    if is_url(place) and urlsplit(place).password is not None and not _GITHUB.match(place):
+        raise ValueError(
+            "the URL holds user:password@. A run keeps and shows its settings. Take them out, and "
+            "give each node credentials of its own, as the package of the storage reads them (its "
+            "environment, or a file in the user's home)."
+        )
+    return place
 
 
 class SplitConfig(Config):
@@ -85,7 +100,7 @@ class TextDataConfig(Config):
     @field_validator("root", "tokenizer", "prepared")
     @classmethod
     def _check_path(cls, place: str) -> str:
-        if is_url(place):
+        if is_url(without_credentials(place)):
             raise ValueError(
                 f"{place!r} is a URL. Text is read by path: each start hashes all of it. Mount the "
                 "storage, or copy the text to storage that all nodes share."
@@ -142,6 +157,16 @@ class ImageDataConfig(Config):
     but a tenth of the disk. Where a file has no room it is read from the storage."""
 
     _check_node_cache = field_validator("node_cache")(absolute_folder)
+
+    @field_validator("root", "images", "tokenizer")
+    @classmethod
+    def _check_place(cls, place: str) -> str:
+        return without_credentials(place)
+
+    @field_validator("annotations", "conversations")
+    @classmethod
+    def _check_files(cls, places: list[str]) -> list[str]:
+        return [without_credentials(place) for place in places]
 
     @model_validator(mode="after")
     def _check_lists(self) -> "ImageDataConfig":

@@ -50,6 +50,35 @@ def test_text_is_read_by_path(key: str) -> None:
     assert ImageDataConfig(root="s3://bucket/data").root == "s3://bucket/data"
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("root", "ftp://me:secret@host/data"),
+        ("images", "FTP://me:secret@host:21/images"),
+        ("tokenizer", "https://me:sec@ret@host/tokenizer"),
+        ("annotations", ["a.json", "https://:secret@host/b.json"]),
+        ("conversations", ["https://me:secret@host/b.json"]),
+    ],
+)
+def test_passwords_are_no_settings_and_are_not_repeated(key: str, value: object) -> None:
+    with pytest.raises(ValidationError, match=r"URL holds user:password@") as caught:
+        ImageDataConfig.model_validate({key: value})
+    assert "ret@" not in caught.value.errors()[0]["msg"]
+
+
+def test_a_password_of_text_is_not_repeated_either() -> None:
+    with pytest.raises(ValidationError, match=r"URL holds user:password@") as caught:
+        TextDataConfig(source="gutenberg", root="s3://key:secret@bucket")
+    assert "secret" not in caught.value.errors()[0]["msg"]
+
+
+@pytest.mark.parametrize(
+    "root", ["hdfs://host:8020/a@b", "github://owner:repository@main/data", "s3://key@bucket/a:b@c"]
+)
+def test_urls_without_a_password_are_taken(root: str) -> None:
+    assert ImageDataConfig(root=root).root == root
+
+
 def test_longest_row_is_the_longest_whose_padding_fits() -> None:
     assert [padded_length(length) for length in (1, 8, 9)] == [8, 8, 16]
     for positions in (8, 15, 16, 100):

@@ -5,6 +5,7 @@ Limits: rows are tokenised and images read when asked for, so a process holds te
 """
 
 import hashlib
+import socket
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from phiray.data.conversations import Conversation, read_conversations
 from phiray.data.node_cache import NodeCache
 from phiray.data.rows import FILLER, Row, bad_row, table_from_rows
 from phiray.data.split import SETTING_OF, Part, image_key, part_of
-from phiray.errors import DataError
+from phiray.errors import DataError, ExitCode
 from phiray.images.paths import MAX_BYTES, ImageFolder
 from phiray.storage import AnyPath, join, path_of, version_of
 from phiray.text.prompts import TokenRow, Turn, caption_row, conversation_row
@@ -77,6 +78,7 @@ class CaptionRows:
         )
         self.tokenizer = Tokenizer.load(join(root, config.tokenizer))
         self.excluded = found.excluded
+        self._folder = images.root
         self._cache = NodeCache(config.node_cache, max_gb=config.node_cache_gb)
         self._max_length = config.max_length
         self._num_patches = num_patches
@@ -97,7 +99,11 @@ class CaptionRows:
         return fingerprint_of(settings, texts, tokenizer=self.tokenizer, examples=self.examples)
 
     def read(self, row_ids: npt.NDArray[np.int64]) -> pa.Table:
-        """Read rows by position, as ROW_SCHEMA."""
+        """Read rows by position, as ROW_SCHEMA.
+
+        Raises:
+            DataError: 66 if the whole folder of the images is not on this node.
+        """
         return read_rows(row_ids, self._read_row)
 
     def needed_length(self, row_id: int) -> int:
@@ -115,7 +121,7 @@ class CaptionRows:
         if len(row.input_ids) > self._max_length:
             detail = f"image {image.image_id}: {len(row.input_ids)} tokens, over {self._max_length}"
             return bad_row(row_id, reason="too long", detail=detail)
-        return row_with_image(row_id, row, path=image.path, cache=self._cache)
+        return row_with_image(row_id, row, image.path, folder=self._folder, cache=self._cache)
 
 
 class ConversationRows:
@@ -145,6 +151,7 @@ class ConversationRows:
         self.examples: list[Conversation] = select_part(found.rows, config, part=part, seed=seed)
         self.tokenizer = Tokenizer.load(join(root, config.tokenizer))
         self.excluded = found.excluded
+        self._folder = images.root
         self._cache = NodeCache(config.node_cache, max_gb=config.node_cache_gb)
         self._max_length = config.max_length
         self._system = config.system_prompt
@@ -161,7 +168,11 @@ class ConversationRows:
         return fingerprint_of(settings, texts, tokenizer=self.tokenizer, examples=self.examples)
 
     def read(self, row_ids: npt.NDArray[np.int64]) -> pa.Table:
-        """Read rows by position, as ROW_SCHEMA."""
+        """Read rows by position, as ROW_SCHEMA.
+
+        Raises:
+            DataError: 66 if the whole folder of the images is not on this node.
+        """
         return read_rows(row_ids, self._read_row)
 
     def needed_length(self, row_id: int) -> int:
@@ -185,7 +196,7 @@ class ConversationRows:
         except DataError as error:
             detail = f"image {example.image_id}: {error.message}"
             return bad_row(row_id, reason="too long", detail=detail)
-        return row_with_image(row_id, row, path=example.path, cache=self._cache)
+        return row_with_image(row_id, row, example.path, folder=self._folder, cache=self._cache)
 
 
 def select_part(
@@ -217,15 +228,37 @@ def read_rows(row_ids: npt.NDArray[np.int64], read_row: Callable[[int], Row]) ->
     )
 
 
-def row_with_image(row_id: int, tokens: TokenRow, *, path: AnyPath, cache: NodeCache) -> Row:
-    """Join tokens and the encoded image, or say why the file cannot be read."""
+def row_with_image(
+    row_id: int, tokens: TokenRow, path: AnyPath, *, folder: AnyPath, cache: NodeCache
+) -> Row:
+    """Join tokens and the encoded image, or say why the file cannot be read.
+
+    Raises:
+        DataError: 66 if the whole folder is not on this node, which is no fault of a row.
+    """
     try:
         with cache.open(path) as file:
             data = file.read(MAX_BYTES + 1)  # one more than allowed: the decoder refuses it
     except OSError as error:
-        reason = "missing image" if isinstance(error, FileNotFoundError) else "unreadable image"
+        is_missing = isinstance(error, FileNotFoundError)
+        if is_missing and _is_gone(folder):
+            raise DataError(
+                f"The image folder {folder} is missing on node {socket.gethostname()}. Images are "
+                "read there, and must lie at that place on every such node, those of "
+                "cluster.reader_labels among them. Mount the storage there, or set data.root to a "
+                "place that all of them share.",
+                exit_code=ExitCode.MISSING_INPUT,
+            ) from error
+        reason = "missing image" if is_missing else "unreadable image"
         return bad_row(row_id, reason=reason, detail=f"{path}: {error.strerror or error}")
     return Row(row_id, tokens.input_ids, tokens.labels, image=data)
+
+
+def _is_gone(folder: AnyPath) -> bool:
+    try:
+        return not folder.is_dir()
+    except OSError:  # the storage does not say
+        return False
 
 
 def counts_of(

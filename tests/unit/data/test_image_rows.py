@@ -1,6 +1,7 @@
 import json
 import pickle
 import shutil
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -191,6 +192,21 @@ def test_rows_that_cannot_be_used_keep_their_place(config: ImageDataConfig) -> N
 
     assert table["error"].to_pylist() == ["missing image", None]
     assert file_name(rows.image_ids[0]) in table["detail"][0].as_py()
+
+
+@pytest.mark.parametrize("kind", [CaptionRows, ConversationRows])
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_rows_without_any_folder_name_the_node(
+    config: ImageDataConfig, scheme: str, kind: type[CaptionRows] | type[ConversationRows]
+) -> None:
+    there = with_settings(config, root=f"{scheme}{config.root}")
+    rows = kind(there, num_patches=NUM_PATCHES, seed=0)
+    shutil.rmtree(Path(config.root) / config.images)
+
+    with pytest.raises(DataError, match=f"is missing on node {socket.gethostname()}") as caught:
+        rows.read(np.array([0]))
+
+    assert caught.value.exit_code == ExitCode.MISSING_INPUT
 
 
 @pytest.mark.parametrize("kind", [CaptionRows, ConversationRows])

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 KILLS, STEPS_BEFORE = 5, 120
 """A node is killed so many steps after two workers began."""
 CHANGES = ["run.name=elastic", "training.max_steps=1000000", "training.checkpoint_every_steps=100"]
-CHANGES += ["cluster.cpus_per_worker=1"]
+CHANGES += ["cluster.cpus_per_worker=1", f"cluster.max_failures={KILLS}"]
 
 
 def main(demo: Path) -> None:

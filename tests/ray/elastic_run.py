@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ def main(source: str, steps_before: int, kills: int, out: Path) -> None:
             train_stage(config, resume=False, display=SilentDisplay(), attach=True)
 
     training = threading.Thread(target=train, daemon=True)
+    threading.excepthook = end_with  # nobody would make the step that is waited for
     training.start()  # Ray makes nodes in the main thread alone
     told = []
     for kill in range(kills):
@@ -78,6 +80,12 @@ def main(source: str, steps_before: int, kills: int, out: Path) -> None:
         request_stop(run_dir)
     training.join()
     out.write_text(json.dumps(told))
+
+
+def end_with(told: threading.ExceptHookArgs) -> None:
+    """End this process, with the traceback, where its training fails."""
+    traceback.print_exception(told.exc_type, told.exc_value, told.exc_traceback)
+    os._exit(1)
 
 
 # Any of Ray's nodes, whose class is private.

@@ -16,7 +16,7 @@ from pathlib import Path
 import ray
 
 from phiray.data.rows import RowSource
-from phiray.errors import ConfigError, payload_from_error
+from phiray.errors import ConfigError, PhirayError, payload_from_error
 from phiray.jobs.payload import WorkerPayload
 from phiray.storage import AnyPath, path_of
 from phiray.training.collective import Collective
@@ -31,7 +31,8 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 def refuse_unshared(payload: WorkerPayload, collective: Collective) -> dict[str, object] | None:
     """Return the outcome of a run of which some worker's node lacks the folder, or the data.
 
-    All workers call it together and return the same: none is lost, so Ray starts none anew.
+    All workers call it together and return the same: none is lost, so Ray starts none anew. What a
+    node cannot even look for, as it lacks the package for a URL, is its worker's error as well.
 
     Returns:
         None if all nodes see what the driver sees.
@@ -92,7 +93,15 @@ def _is_driver_node(payload: WorkerPayload) -> bool:
     return node_id() == payload["node"]
 
 
-def _find_unshared(payload: WorkerPayload) -> ConfigError | None:
+def _find_unshared(payload: WorkerPayload) -> PhirayError | None:
+    try:
+        return _look(payload)
+    except PhirayError as error:  # raised, it would leave the other workers in their `gather`
+        told = f"On node {node_name()}: {error.message}"
+        return PhirayError(told, exit_code=error.exit_code)
+
+
+def _look(payload: WorkerPayload) -> ConfigError | None:
     run_dir, root = Path(payload["run_dir"]), _data_root(payload)
     start = run_dir / RAY_FOLDER / payload["start"]
     if not find_folder(start, patience_seconds=PATIENCE_SECONDS):

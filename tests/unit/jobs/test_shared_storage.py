@@ -88,6 +88,19 @@ def test_data_at_a_url_is_looked_for_there(tmp_path: Path) -> None:
     assert message(payload).startswith(f"data.root: file://{tmp_path / 'data'} is missing on node")
 
 
+def test_a_node_that_cannot_open_the_url_tells_it_to_all_workers(tmp_path: Path) -> None:
+    """Raised before the others are told, it would leave them waiting."""
+    begin(tmp_path)
+    payload = told(tmp_path)
+    payload["config"] = {"data": {"root": "nosuch://bucket/data"}}
+    outcome = refuse_unshared(payload, Collective())
+    assert outcome is not None
+    error = cast(dict[str, object], outcome["error"])
+    assert error["exit_code"] == ExitCode.MISSING_INPUT
+    start = f"On node {NODE}: nosuch://bucket/data cannot be read"
+    assert str(error["message"]).startswith(start)
+
+
 def test_all_workers_return_what_one_of_them_met(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -287,11 +287,11 @@ def recount_nodes() -> None:
     ray.get(asked, timeout=_COORDINATOR_SECONDS)
 
 
-def cluster_resources() -> dict[str, float]:
-    """Return what the cluster has of each of Ray's resources, or may grow to, if it tells."""
+def possible_growth() -> dict[str, float]:
+    """Return what the cluster may still add of each of Ray's resources, if it tells."""
     there = ray.cluster_resources()
     most = ray_state.get_max_resources_from_cluster_config() or {}
-    return {key: max(there.get(key, 0.0), most.get(key, 0.0)) for key in {**there, **most}}
+    return {key: max(0.0, count - there.get(key, 0.0)) for key, count in most.items()}
 
 
 def _set_defaults(settings: Mapping[str, str]) -> None:

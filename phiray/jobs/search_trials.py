@@ -26,10 +26,11 @@ from phiray.jobs.search_scheduler import GentleScheduler, told_scheduler
 from phiray.jobs.search_suggest import PlannedSearcher
 from phiray.jobs.search_watch import SearchWatch, spent_tokens
 from phiray.jobs.shared_storage import RAY_FOLDER
-from phiray.jobs.train import cpus_reserved, needed_resources, told_of_needs
+from phiray.jobs.train import cpus_reserved, needs_of, told_of_needs
 from phiray.jobs.trial import ERROR_SUFFIX, TrialPayload, read_trial_error, run_trial
+from phiray.jobs.waiting import Need, count_resources
 from phiray.jobs.worker import num_readers
-from phiray.runtime import HEAD_RESOURCES, cluster_resources, ray_session, token_path
+from phiray.runtime import HEAD_RESOURCES, possible_growth, ray_session, token_path
 
 _SECONDS_BETWEEN_COUNTS = 5.0
 _TRIAL_CPUS = 0.01
@@ -184,9 +185,19 @@ def _raise_first_error(
 def trials_at_once(config: AnySearch) -> int:
     """Return how many trials the cluster has room for, at least 1 and at most `max_concurrent`.
 
-    More would only wait for one another's workers, and give up after some time.
+    More would only wait for one another's workers, or their readers, and give up after some time.
+    Labels bound what is there; what may still come counts in full, for Ray does not say with which
+    labels it comes.
     """
-    needed = needed_resources(config.base.cluster, readers=num_readers(config.base))
-    found = cluster_resources()
-    rooms = [int(found.get(kind, 0.0) / count) for kind, count in needed.items() if count]
+    rooms = [_room_for(need) for need in needs_of(config.base) if need is not None]
     return max(1, min(config.search.max_concurrent, *rooms))
+
+
+def _room_for(need: Need) -> int:
+    """Return how often the cluster has what is needed, in use or not."""
+    found, growth = count_resources(need.labels), possible_growth()
+    return min(
+        int((found.get(kind, 0.0) + growth.get(kind, 0.0)) / count)
+        for kind, count in need.resources.items()
+        if count
+    )

@@ -143,11 +143,17 @@ def told_of_needs(
     config: AnyStageConfig, run_dir: Path, *, display: Display
 ) -> AbstractContextManager[None]:
     """Say what workers and readers of a run wait for, until it makes a step."""
+    workers, readers = needs_of(config)
+    return told_of_waiting(run_dir, workers, readers=readers, display=display)
+
+
+def needs_of(config: AnyStageConfig) -> tuple[Need, Need | None]:
+    """Return what the fewest workers reserve, and what readers on nodes of their own do."""
     cluster, readers = config.cluster, num_readers(config)
     workers = Need("workers", needed_resources(cluster, readers=readers), cluster.worker_labels)
     cpus = {"CPU": float(cluster.workers * readers * CPUS_PER_LONE_READER)}
     elsewhere = Need("readers", cpus, cluster.reader_labels) if cluster.reader_labels else None
-    return told_of_waiting(run_dir, workers, readers=elsewhere, display=display)
+    return workers, elsewhere
 
 
 def _open_run(

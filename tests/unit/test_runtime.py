@@ -17,11 +17,11 @@ from phiray.errors import ClusterError, ExitCode
 from phiray.runtime import (
     CHECKPOINT_PATIENCE_SECONDS,
     attach_ray,
-    cluster_resources,
     ensure_token,
     expect_lost_nodes,
     hears_of_drained_nodes,
     num_cores,
+    possible_growth,
     quiet_ray,
     ray_session,
     start_ray,
@@ -347,11 +347,13 @@ def test_a_trial_on_a_cluster_gets_its_settings_whatever_room_there_is(
     assert asked == []
 
 
-@pytest.mark.parametrize("most", [None, {"CPU": 64, "GPU": 8}])
-def test_a_cluster_counts_what_it_may_grow_to(
-    monkeypatch: pytest.MonkeyPatch, most: dict[str, float] | None
+@pytest.mark.parametrize(
+    ("most", "growth"),
+    [(None, {}), ({"CPU": 64, "GPU": 8, "memory": 4}, {"CPU": 62, "GPU": 8, "memory": 0})],
+)
+def test_a_cluster_tells_what_it_may_still_add(
+    monkeypatch: pytest.MonkeyPatch, most: dict[str, float] | None, growth: dict[str, float]
 ) -> None:
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0, "memory": 9.0})
     monkeypatch.setattr(state, "get_max_resources_from_cluster_config", lambda: most)
-    grown = {"CPU": 64, "GPU": 8} if most else {"CPU": 2.0}
-    assert cluster_resources() == {"memory": 9.0, **grown}
+    assert possible_growth() == growth

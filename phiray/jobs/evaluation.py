@@ -3,7 +3,8 @@
     evaluate_on_cluster(suite, checkpoint, settings=..., root=..., display=...) -> SuiteResult
 
 Source: a cluster's head has no CPUs for work; a task goes where there are some, an autoscaler
-brings a node for it, and where a spot node is lost Ray runs it again.
+brings a node for it, and where a spot node is lost Ray runs it again. It goes where the run's
+workers went, by their labels.
 Limits: one task, one process, at most one GPU.
 """
 
@@ -17,12 +18,21 @@ import ray
 import torch
 from pydantic import JsonValue
 from ray import ObjectRef
+from ray.exceptions import RayError, RayTaskError
 from ray.util.queue import Empty, Queue
 
 from phiray.checkpoints.files import hash_file
 from phiray.checkpoints.read import resolve_checkpoint
 from phiray.config.load import config_from_file
-from phiray.errors import ConfigError, PhirayError, error_from_payload, payload_from_error
+from phiray.config.training import ClusterConfig
+from phiray.errors import (
+    ClusterError,
+    ConfigError,
+    ExitCode,
+    PhirayError,
+    error_from_payload,
+    payload_from_error,
+)
 from phiray.evals.collect import EVALS_FOLDER
 from phiray.evals.results import RESULT_FILE, SuiteResult, read_result
 from phiray.evals.run import evaluate_checkpoint
@@ -30,6 +40,7 @@ from phiray.evals.settings import EvalSettings
 from phiray.jobs.display import Display
 from phiray.jobs.paths import absolute
 from phiray.jobs.shared_storage import PATIENCE_SECONDS, find_folder, node_name, unshared
+from phiray.jobs.waiting import say_labels
 from phiray.jobs.worker import num_threads
 from phiray.runtime import HEAD_RESOURCES, ray_session
 from phiray.stages.parts import CONFIG_FILE
@@ -82,10 +93,11 @@ def evaluate_on_cluster(
         display: told of progress.
 
     Raises:
-        PhirayError: as `evaluate_checkpoint`; 78 if the node lacks what this one sees.
+        PhirayError: as `evaluate_checkpoint`; 78 if the node lacks what this one sees; 75 if Ray
+            lost the task.
     """
     path = resolve_checkpoint(Path(absolute(str(checkpoint))))
-    use_gpu = config_from_file(path / CONFIG_FILE).cluster.use_gpu
+    cluster = config_from_file(path / CONFIG_FILE).cluster
     payload: EvalPayload = {
         "suite": suite,
         "checkpoint": str(path),
@@ -93,11 +105,13 @@ def evaluate_on_cluster(
         "root": None if root is None else absolute(root),
     }
     with ray_session(num_cpus=NUM_CPUS, attach=True):
-        display.note(
-            f"{suite}: to be scored on a node with {'a GPU' if use_gpu else 'a CPU'} to spare"
-        )
+        display.note(f"{suite}: to be scored on a node with {_say_need(cluster)} to spare")
         messages = Queue(actor_options={"num_cpus": 0, "resources": HEAD_RESOURCES})
-        task = ray.remote(score).options(num_cpus=NUM_CPUS, num_gpus=float(use_gpu))
+        task = ray.remote(score).options(
+            num_cpus=NUM_CPUS,
+            num_gpus=float(cluster.use_gpu),
+            label_selector=cluster.worker_labels or None,
+        )
         outcome = _follow(task.remote(payload, messages), messages, display=display)
     folder = path.parent.parent / EVALS_FOLDER / suite
     if (error := outcome.get("error")) is not None:
@@ -153,13 +167,34 @@ class _Forwarded:
         self._messages.put((description, done, total))
 
 
+def _say_need(cluster: ClusterConfig) -> str:
+    unit = "a GPU" if cluster.use_gpu else "a CPU"
+    labels = cluster.worker_labels
+    return f"the labels {say_labels(labels)} and {unit}" if labels else unit
+
+
 def _follow(task: ObjectRef, messages: Queue, *, display: Display) -> EvalOutcome:
-    """Show what the task tells of, until it is done."""
-    while not ray.wait([task], timeout=0)[0]:
-        with suppress(Empty):
-            display.progress(*messages.get(timeout=_SECONDS_BETWEEN_LOOKS))
-    # cast: the task's own return value
-    return cast(EvalOutcome, ray.get(task))
+    """Show what the task tells of, until it is done.
+
+    Raises:
+        ClusterError: 75 if Ray gave the task up; a fault in the task itself keeps its traceback.
+    """
+    try:
+        while not ray.wait([task], timeout=0)[0]:
+            with suppress(Empty):
+                display.progress(*messages.get(timeout=_SECONDS_BETWEEN_LOOKS))
+        # cast: the task's own return value
+        return cast(EvalOutcome, ray.get(task))
+    except RayTaskError:
+        raise
+    except RayError as error:
+        told = str(error).strip().partition("\n")[0].rstrip(".")
+        raise ClusterError(
+            f"Ray could not finish the evaluation: {told}. It needs one node that stays until the "
+            "end and has memory for the model. Give the same command again, or use larger nodes if "
+            "one was short of memory.",
+            exit_code=ExitCode.RESUMABLE,
+        ) from error
 
 
 def _holds(folder: Path, *, sha256: str) -> bool:

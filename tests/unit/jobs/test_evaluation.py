@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 import ray
 import torch
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayTaskError
 from ray.util.queue import Empty
 
-from phiray.errors import ConfigError, ExitCode, PhirayError
+from phiray.config.load import config_from_file
+from phiray.config.stages import AnyStageConfig
+from phiray.errors import ClusterError, ConfigError, ExitCode, PhirayError
 from phiray.evals.results import SuiteResult
 from phiray.evals.settings import EvalSettings
 from phiray.jobs import evaluation, shared_storage
@@ -36,7 +39,7 @@ class Cluster:
     """Stands in for Ray: runs the task at once, where it was asked for."""
 
     def __init__(self) -> None:
-        self.asked: dict[str, float] = {}
+        self.asked: dict[str, object] = {}
         self.looks = 2
 
     # Any: Ray's own signatures.
@@ -44,7 +47,7 @@ class Cluster:
         cluster = self
 
         class Task:
-            def options(self, **asked: float) -> "Task":
+            def options(self, **asked: object) -> "Task":
                 cluster.asked = asked
                 return self
 
@@ -64,6 +67,11 @@ class Shown(SilentDisplay):
 
     def __init__(self) -> None:
         self.progressed: list[str] = []
+
+        self.noted: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.noted.append(text)
 
     def progress(self, description: str, done: int, total: int) -> None:
         self.progressed.append(description)
@@ -107,7 +115,7 @@ def test_a_run_is_scored_where_there_is_a_cpu_and_the_result_is_read_from_its_fo
 ) -> None:
     display = Shown()
     result = evaluate(run, display=display)
-    assert cluster.asked == {"num_cpus": 1, "num_gpus": 0.0}
+    assert cluster.asked == {"num_cpus": 1, "num_gpus": 0.0, "label_selector": None}
     assert (run / "evals" / "lm" / "result.json").is_file()
     assert result.data["settings"] == EvalSettings(max_documents=2).model_dump(mode="json")
     assert display.progressed != []
@@ -144,4 +152,48 @@ def test_a_result_that_this_node_does_not_see_is_refused(
     with pytest.raises(
         ConfigError, match=r"does not hold the result that node other \(10\.0\.0\.8"
     ):
+        evaluate(run)
+
+
+def test_a_run_is_scored_on_nodes_with_the_labels_of_its_workers(
+    cluster: Cluster, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = {"phiray/role": "train"}
+
+    def labelled(path: Path) -> AnyStageConfig:
+        config = config_from_file(path)
+        places = config.cluster.model_copy(update={"worker_labels": labels})
+        return config.model_copy(update={"cluster": places})
+
+    monkeypatch.setattr(evaluation, "config_from_file", labelled)
+    display = Shown()
+    evaluate(run, display=display)
+    assert cluster.asked["label_selector"] == labels
+    told = "lm: to be scored on a node with the labels phiray/role=train and a CPU to spare"
+    assert display.noted == [told]
+
+
+def fail_with(error: Exception) -> Callable[[object], None]:
+    def fail(_: object) -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("error", [NodeDiedError("it went"), OutOfMemoryError("it was killed")])
+def test_a_task_that_ray_gives_up_is_no_fault_of_ours(
+    cluster: Cluster, run: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(ray, "get", fail_with(error))
+    with pytest.raises(ClusterError, match=r"^Ray could not finish .*it w.* again") as caught:
+        evaluate(run)
+    assert caught.value.exit_code == ExitCode.RESUMABLE
+
+
+def test_a_fault_within_the_task_keeps_its_traceback(
+    cluster: Cluster, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault = RayTaskError("score", "Traceback: 3 is not 4", ValueError("3 is not 4"))
+    monkeypatch.setattr(ray, "get", fail_with(fault))
+    with pytest.raises(RayTaskError, match="3 is not 4"):
         evaluate(run)

@@ -116,7 +116,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
             frozen_sha256=manifest.frozen_sha256,
         )
     except FileNotFoundError as error:
-        raise _deleted(folder) from error
+        raise deleted(folder) from error
+
+
+def deleted(folder: Path) -> CheckpointError:
+    """Build the error of a checkpoint that was there, and that its run then deleted (66)."""
+    return CheckpointError(
+        f"{folder} was deleted while it was read. It must stay until then: a run that goes on "
+        "keeps its newest training.keep_checkpoints. Give the same command again, or raise that.",
+        exit_code=ExitCode.MISSING_INPUT,
+    )
 
 
 def _committed(run_dir: Path) -> list[Path]:
@@ -128,16 +137,8 @@ def _load(path: Path) -> dict[str, Tensor]:
     try:
         tensors: dict[str, Tensor] = load_file(path)
     except FileNotFoundError as error:
-        raise _deleted(path.parent) from error
+        raise deleted(path.parent) from error
     return tensors
-
-
-def _deleted(folder: Path) -> CheckpointError:
-    return CheckpointError(
-        f"{folder} was deleted while it was read. It must stay until then: a run that goes on "
-        "keeps its newest training.keep_checkpoints. Give the same command again, or raise that.",
-        exit_code=ExitCode.MISSING_INPUT,
-    )
 
 
 def _set_aside(folder: Path, *, fault: str) -> None:
@@ -157,7 +158,7 @@ def _require_whole(folder: Path) -> None:
     fault = find_fault(folder)
     if fault is not None:
         if not folder.is_dir():  # to hash it takes minutes; a run that goes on deletes meanwhile
-            raise _deleted(folder)
+            raise deleted(folder)
         others = [path for path in _committed(folder.parent.parent) if path != folder]
         whole = next((path for path in others if find_fault(path) is None), None)
         mend = f"Give the path of a whole one: {whole}." if whole else "Train the run anew."

@@ -22,7 +22,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.queue import Empty, Queue
 
 from phiray.checkpoints.files import hash_file
-from phiray.checkpoints.read import resolve_checkpoint
+from phiray.checkpoints.read import deleted, resolve_checkpoint
 from phiray.config.load import config_from_file
 from phiray.config.training import ClusterConfig
 from phiray.errors import (
@@ -57,7 +57,7 @@ class EvalPayload(TypedDict):
 
     suite: str
     checkpoint: str
-    """Absolute; one checkpoint, so that a second try scores the same."""
+    """Absolute; one checkpoint, so that a second try of Ray's scores the same."""
     settings: dict[str, JsonValue]
     root: str | None
     """Folder of other data than the run's own."""
@@ -93,10 +93,11 @@ def evaluate_on_cluster(
         display: told of progress.
 
     Raises:
-        PhirayError: as `evaluate_checkpoint`; 78 if the node lacks what this one sees; 75 if Ray
-            lost the task.
+        PhirayError: as `evaluate_checkpoint`; 78 if the node lacks what this one sees; 66 if its
+            run deleted the checkpoint meanwhile; 75 if Ray lost the task.
     """
-    path = resolve_checkpoint(Path(absolute(str(checkpoint))))
+    given = Path(absolute(str(checkpoint)))
+    path = resolve_checkpoint(given)
     cluster = config_from_file(path / CONFIG_FILE).cluster
     payload: EvalPayload = {
         "suite": suite,
@@ -113,9 +114,13 @@ def evaluate_on_cluster(
             label_selector=cluster.worker_labels or None,
         )
         outcome = _follow(task.remote(payload, messages), messages, display=display)
+        if outcome["error"] is not None and path != given and not path.is_dir():
+            path = resolve_checkpoint(given)  # the run went on, and deleted what was its newest
+            payload["checkpoint"] = str(path)
+            outcome = _follow(task.remote(payload, messages), messages, display=display)
     folder = path.parent.parent / EVALS_FOLDER / suite
-    if (error := outcome.get("error")) is not None:
-        raise error_from_payload(error)
+    if (error := outcome["error"]) is not None:
+        raise error_from_payload(error) if path.is_dir() else deleted(path)
     if not _holds(folder, sha256=outcome["sha256"]):
         raise ConfigError(
             f"{folder} on node {node_name()} does not hold the result that node {outcome['node']} "

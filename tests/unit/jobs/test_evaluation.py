@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +12,11 @@ from ray.util.queue import Empty
 
 from phiray.config.load import config_from_file
 from phiray.config.stages import AnyStageConfig
-from phiray.errors import ClusterError, ConfigError, ExitCode, PhirayError
+from phiray.errors import CheckpointError, ClusterError, ConfigError, ExitCode, PhirayError
 from phiray.evals.results import SuiteResult
 from phiray.evals.settings import EvalSettings
 from phiray.jobs import evaluation, shared_storage
-from phiray.jobs.evaluation import EvalPayload, evaluate_on_cluster, score
+from phiray.jobs.evaluation import EvalOutcome, EvalPayload, evaluate_on_cluster, score
 from tests.displays import SilentDisplay
 from tests.stage_builders import scratch_config, train, write_world
 
@@ -197,3 +198,35 @@ def test_a_fault_within_the_task_keeps_its_traceback(
     monkeypatch.setattr(ray, "get", fail_with(fault))
     with pytest.raises(RayTaskError, match="3 is not 4"):
         evaluate(run)
+
+
+@pytest.fixture
+def going_on(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let a copy of the run commit a newer checkpoint, and delete this one, as it is scored."""
+    copy = tmp_path / run.name
+    shutil.copytree(run, copy)
+    (old,) = (copy / "checkpoints").iterdir()
+
+    # Any: Messages stands in for Ray's queue.
+    def go_on(payload: EvalPayload, messages: Any) -> EvalOutcome:
+        if old.is_dir():
+            old.rename(old.with_name("step-00000099"))
+        return score(payload, messages)
+
+    monkeypatch.setattr(evaluation, "score", go_on)
+    return old
+
+
+def test_a_run_that_goes_on_is_scored_by_its_newer_checkpoint(
+    cluster: Cluster, going_on: Path
+) -> None:
+    result = evaluate(going_on.parent.parent)
+    assert result.measured["checkpoint"] == str(going_on.with_name("step-00000099"))
+
+
+def test_a_checkpoint_that_its_run_deletes_is_told_as_deleted(
+    cluster: Cluster, going_on: Path
+) -> None:
+    with pytest.raises(CheckpointError, match=r"was deleted while .*keep_checkpoints") as caught:
+        evaluate(going_on)
+    assert caught.value.exit_code == ExitCode.MISSING_INPUT

@@ -464,7 +464,8 @@ def evaluate(
     suite: Annotated[str, typer.Argument(metavar="SUITE", help="lm, caption or instruct.")],
     checkpoint: Annotated[Path, typer.Argument(help="A run, or one checkpoint of it.")],
     data: Annotated[
-        Path | None, typer.Option(help="Folder of the data, if it is no longer where it was.")
+        str | None,
+        typer.Option(metavar="DIR|URL", help="Where the data is, if it is no longer where it was."),
     ] = None,
     changes: SetOption = None,
     address: ClusterOption = None,
@@ -493,18 +494,17 @@ def evaluate(
     with build_display() as display:
         from phiray.evals.results import arms_to_json
 
-        root = None if data is None else str(data)
         if address is None:
             from phiray.evals.run import evaluate_checkpoint
 
             result = evaluate_checkpoint(
-                suite, checkpoint, settings=settings, root=root, progress=display.progress
+                suite, checkpoint, settings=settings, root=data, progress=display.progress
             )
         else:
             from phiray.jobs.evaluation import evaluate_on_cluster
 
             result = evaluate_on_cluster(
-                suite, checkpoint, settings=settings, root=root, display=display
+                suite, checkpoint, settings=settings, root=data, display=display
             )
     arms = arms_to_json(result.arms)
     if as_json:

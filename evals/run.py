@@ -13,7 +13,14 @@ from pathlib import Path
 import torch
 
 from phiray.config.data import TextDataConfig
-from phiray.config.stages import AlignConfig, InstructConfig, LitgptConfig, ScratchConfig
+from phiray.config.load import validate
+from phiray.config.stages import (
+    AlignConfig,
+    AnyStageConfig,
+    InstructConfig,
+    LitgptConfig,
+    ScratchConfig,
+)
 from phiray.data.atomic import whole_folder
 from phiray.data.prepare import prepare_text
 from phiray.data.text_rows import heldout_documents
@@ -77,11 +84,12 @@ def evaluate_checkpoint(
         suite: `lm`, `caption` or `instruct`.
         path: a run or one checkpoint of it.
         settings: how much is scored; the default is for two CPU cores.
-        root: folder of the data, if it is no longer where the run found it.
+        root: folder or URL of the data, if it is no longer where the run found it.
         progress: told of everything that takes long.
 
     Raises:
-        ConfigError: if there is no such suite, or it is not for this kind of model.
+        ConfigError: if there is no such suite, or it is not for this kind of model, or not for
+            data at a URL.
         DataError: if held-out ids were trained on, data is missing, or the run was trained on
             other data and `root` does not ask for that.
         CheckpointError: if there is no usable checkpoint.
@@ -94,10 +102,12 @@ def evaluate_checkpoint(
     if use_cuda(loaded):
         loaded.model.to("cuda")  # rows and pictures follow: `build_batch` asks where the model is
     if root is not None:
-        loaded = _with_data(loaded, root=root)
+        loaded = replace(loaded, config=_with_root(loaded.config, root))
     notes = check_trained_data(loaded, is_given=root is not None, progress=progress)
     # Other data may bring another tokenizer, whose ids mean nothing to this model.
-    loaded = _with_data(loaded, tokenizer=str(loaded.checkpoint_path.absolute()))
+    own = {"tokenizer": str(loaded.checkpoint_path.absolute())}
+    data = loaded.config.data.model_copy(update=own)
+    loaded = replace(loaded, config=loaded.config.model_copy(update={"data": data}))
     folder = loaded.checkpoint_path.parent.parent / EVALS_FOLDER / suite
     return evaluate(suite, loaded, folder=folder, settings=settings, notes=notes, progress=progress)
 
@@ -107,9 +117,11 @@ def use_cuda(loaded: LoadedModel) -> bool:
     return loaded.config.cluster.use_gpu and torch.cuda.is_available()
 
 
-def _with_data(loaded: LoadedModel, **changes: str) -> LoadedModel:
-    data = loaded.config.data.model_copy(update=changes)
-    return replace(loaded, config=loaded.config.model_copy(update={"data": data}))
+def _with_root(config: AnyStageConfig, root: str) -> AnyStageConfig:
+    """Return the settings with other data, checked anew: text is at no URL."""
+    tree = config.model_dump(mode="json")
+    tree["data"]["root"] = root
+    return validate(tree, type(config), places={("data", "root"): "--data"})
 
 
 def evaluate(

@@ -60,7 +60,7 @@ class EvalPayload(TypedDict):
     """Absolute; one checkpoint, so that a second try of Ray's scores the same."""
     settings: dict[str, JsonValue]
     root: str | None
-    """Folder of other data than the run's own."""
+    """Folder or URL of other data than the run's own."""
 
 
 class EvalOutcome(TypedDict):
@@ -89,7 +89,7 @@ def evaluate_on_cluster(
         suite: `lm`, `caption` or `instruct`.
         checkpoint: a run or one checkpoint of it.
         settings: how much is scored.
-        root: folder of the data, if it is no longer where the run found it.
+        root: folder or URL of the data, if it is no longer where the run found it.
         display: told of progress.
 
     Raises:

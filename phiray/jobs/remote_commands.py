@@ -20,6 +20,8 @@ from phiray.errors import ConfigError
 from phiray.jobs.remote import RemoteCommand
 from phiray.storage import is_url
 
+_MAY_BE_URLS = ("data.root", "--data")
+
 
 def train_command(config: AnyStageConfig, *, resume: bool) -> RemoteCommand:
     """Train a stage; a later attempt goes on with the run, if there is anything to go on with.
@@ -57,25 +59,25 @@ def tune_command(config: AnySearch) -> RemoteCommand:
 
 
 def eval_command(
-    suite: str, checkpoint: Path, *, data: Path | None, changes: Sequence[str]
+    suite: str, checkpoint: Path, *, data: str | None, changes: Sequence[str]
 ) -> RemoteCommand:
     """Score a checkpoint. A run stands for its newest one, so that it is scored anew each time.
 
     Args:
         suite: `lm`, `caption` or `instruct`.
         checkpoint: a run or one checkpoint of it, on the cluster.
-        data: folder of the data there, if the run is to be scored on other data.
+        data: folder or URL of the data there, if the run is to be scored on other data.
         changes: settings of the evaluation, such as `max_images=5000`.
 
     Raises:
         ConfigError: if a path would mean another place on the cluster.
     """
-    _check_absolute({"CHECKPOINT": str(checkpoint), **({"--data": str(data)} if data else {})})
+    _check_absolute({"CHECKPOINT": str(checkpoint), **({"--data": data} if data else {})})
     checkpoint = Path(os.path.normpath(checkpoint))
     is_pinned = checkpoint.parent.name == CHECKPOINTS_NAME
     run = checkpoint.parent.parent.name if is_pinned else checkpoint.name
     step = re.sub(r"^step-0+(?=.)", "-step-", checkpoint.name) if is_pinned else ""
-    words = ["eval", suite, str(checkpoint), *(["--data", str(data)] if data else [])]
+    words = ["eval", suite, str(checkpoint), *(["--data", data] if data else [])]
     return RemoteCommand(
         [*words, *(word for change in changes for word in ("--set", change))],
         name=re.sub(r"[^A-Za-z0-9._-]+", "-", f"eval-{suite}-{run}{step}"),
@@ -100,7 +102,7 @@ def _check_absolute(paths: Mapping[str, str]) -> None:
     relative = [
         f"{key} is {path!r}"
         for key, path in paths.items()
-        if not (Path(path).is_absolute() or (key.endswith("data.root") and is_url(path)))
+        if not (Path(path).is_absolute() or (key.endswith(_MAY_BE_URLS) and is_url(path)))
     ]
     if relative:
         raise ConfigError(

@@ -230,9 +230,11 @@ def test_eval_prints_every_metric(monkeypatch: pytest.MonkeyPatch, as_json: bool
     calls = stand_in(monkeypatch, "phiray.evals.run", "evaluate_checkpoint", result)
     stand_in(monkeypatch, "phiray.evals.results", "arms_to_json", {"align": {"rouge_l": METRIC}})
     changes = ("--set", "max_images=5000", "--set", "seed=3")
-    out = run("eval", "caption", "runs/align", "--data", "d", *changes, *["--json"] * as_json)
+    out = run(
+        "eval", "caption", "runs/align", "--data", "s3://b/d", *changes, *["--json"] * as_json
+    )
     assert calls.positional == ("caption", Path("runs/align"))
-    assert calls.named["root"] == "d"
+    assert calls.named["root"] == "s3://b/d"
     assert calls.named["settings"] == EvalSettings(max_images=5000, seed=3)
     if as_json:
         assert json.loads(out)["arms"]["align"]["rouge_l"] == METRIC

@@ -281,6 +281,8 @@ def test_evaluate_checkpoint_scores_other_data_only_on_purpose(tmp_path: Path) -
     other = evaluate_checkpoint("lm", run, settings=few, root=str(world))
     assert "scored on other data" in other.notes[0]
     assert other.notes[1:] == own.notes
+    with pytest.raises(ConfigError, match=r"^--data: data\.root: 's3://b/d' is a URL"):
+        evaluate_checkpoint("lm", run, settings=few, root="s3://b/d")
 
 
 def test_untrained_copy_changes_the_projector_only(world: Path, tmp_path: Path) -> None:

@@ -72,11 +72,16 @@ def test_a_run_stands_for_its_newest_checkpoint_and_is_scored_each_time() -> Non
 
 def test_an_evaluation_carries_its_settings_in_its_words() -> None:
     path = Path("/s/runs/a")
-    command = eval_command("lm", path, data=Path("/d"), changes=["seed=3", "max_documents=2"])
+    command = eval_command("lm", path, data="/d", changes=["seed=3", "max_documents=2"])
     sets = ["--set", "seed=3", "--set", "max_documents=2"]
     assert command.words == ["eval", "lm", "/s/runs/a", "--data", "/d", *sets]
     assert command.settings is None
     other = eval_command("lm", Path("/t/runs/a"), data=None, changes=[])
     assert (other.name, other.digest != command.digest) == (command.name, True)
     with pytest.raises(ConfigError, match="CHECKPOINT is 'runs/a'; --data is 'd'"):
-        eval_command("lm", Path("runs/a"), data=Path("d"), changes=[])
+        eval_command("lm", Path("runs/a"), data="d", changes=[])
+
+
+def test_other_data_may_lie_at_a_url() -> None:
+    command = eval_command("caption", Path("/s/runs/a"), data="s3://bucket/data", changes=[])
+    assert command.words[-2:] == ["--data", "s3://bucket/data"]

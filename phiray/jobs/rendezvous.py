@@ -2,7 +2,9 @@
 
 Source: torch.distributed's FileStore. Ray's own backend knows only the TCPStore, which listens on
 every interface and answers whoever asks.
-Limits: one machine; on a cluster, Ray's own `TorchConfig` is what serves.
+Limits: one machine; on a cluster, Ray's own `TorchConfig` is what serves. If Ray's controller
+is killed, its `phiray-*` stays in the temporary folder. It is not in the run's, which may be a
+mount without the file locks that a FileStore needs.
 """
 
 import shutil
@@ -33,6 +35,8 @@ class FileTorchConfig(TorchConfig):  # type: ignore[misc]  # Ray's class is unty
 class _FileBackend(_TorchBackend):  # type: ignore[misc]  # Ray's class is untyped
     """Ray's backend, but for how the workers meet."""
 
+    _folder: str | None = None
+
     def on_start(self, worker_group: BaseWorkerGroup, backend_config: TorchConfig) -> None:
         """Set up the process group, on all workers together."""
         self._folder = tempfile.mkdtemp(prefix="phiray-")  # readable by its owner alone
@@ -53,6 +57,10 @@ class _FileBackend(_TorchBackend):  # type: ignore[misc]  # Ray's class is untyp
         )
 
     def on_shutdown(self, worker_group: BaseWorkerGroup, backend_config: BackendConfig) -> None:
-        """Take the process group down."""
-        super().on_shutdown(worker_group, backend_config)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Take the process group down, and the folder even where a worker is lost."""
+        try:
+            super().on_shutdown(worker_group, backend_config)
+        finally:
+            if self._folder is not None:  # else the workers were ended before they met
+                shutil.rmtree(self._folder, ignore_errors=True)
+                self._folder = None

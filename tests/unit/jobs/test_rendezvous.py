@@ -1,11 +1,20 @@
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import ray
+from ray.exceptions import RayActorError
+from ray.train._internal.utils import Singleton
 from ray.train.torch.config import TorchConfig, _TorchBackend
 
 from phiray.jobs.rendezvous import FileTorchConfig
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray keeps one backend of each kind in a process."""
+    monkeypatch.setattr(Singleton, "_instances", {})
 
 
 class Workers:
@@ -44,6 +53,30 @@ def test_workers_meet_in_a_file_of_their_own_which_goes_with_them(
     assert folder.stat().st_mode & 0o777 == 0o700
     backend.on_shutdown(workers, config)
     assert not folder.exists()
+
+
+def test_a_lost_worker_leaves_no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def lose(*_: object) -> None:
+        raise RayActorError
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(ray, "get", lambda futures: futures)
+    monkeypatch.setattr(_TorchBackend, "on_shutdown", lose)
+    config, workers = FileTorchConfig(backend="gloo", timeout_s=7), Workers()
+    backend = config.backend_cls()
+    backend.on_start(workers, config)
+    assert list(tmp_path.iterdir()) != []
+    with pytest.raises(RayActorError, match="actor experienced"):
+        backend.on_shutdown(workers, config)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_workers_that_never_met_leave_nothing_to_take_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[object] = []
+    monkeypatch.setattr(_TorchBackend, "on_shutdown", lambda *told: ended.append(told))
+    config = FileTorchConfig(backend="gloo")
+    config.backend_cls().on_shutdown(Workers(), config)
+    assert len(ended) == 1
 
 
 def test_ray_takes_it_as_settings_of_torch() -> None:

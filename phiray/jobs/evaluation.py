@@ -39,7 +39,7 @@ from phiray.evals.run import evaluate_checkpoint
 from phiray.evals.settings import EvalSettings
 from phiray.jobs.display import Display
 from phiray.jobs.paths import absolute
-from phiray.jobs.shared_storage import PATIENCE_SECONDS, find_folder, node_name, unshared
+from phiray.jobs.shared_storage import PATIENCE_SECONDS, find_path, node_name, unshared
 from phiray.jobs.waiting import say_labels
 from phiray.jobs.worker import num_threads
 from phiray.runtime import HEAD_RESOURCES, ray_session
@@ -142,7 +142,7 @@ def score(payload: EvalPayload, messages: Queue) -> EvalOutcome:
 
 def _score(payload: EvalPayload, progress: Progress) -> EvalOutcome:
     path = Path(payload["checkpoint"])
-    if not find_folder(path, patience_seconds=PATIENCE_SECONDS):
+    if not find_path(path, patience_seconds=PATIENCE_SECONDS):
         raise unshared("CHECKPOINT", str(path), what="is missing")
     cluster = config_from_file(path / CONFIG_FILE).cluster
     torch.set_num_threads(num_threads(cluster, workers_here=1))
@@ -205,6 +205,6 @@ def _follow(task: ObjectRef, messages: Queue, *, display: Display) -> EvalOutcom
 def _holds(folder: Path, *, sha256: str) -> bool:
     """Say whether this node sees the result that the task wrote."""
     path = folder / RESULT_FILE
-    return find_folder(folder, patience_seconds=PATIENCE_SECONDS) and (
+    return find_path(folder, patience_seconds=PATIENCE_SECONDS) and (
         path.is_file() and hash_file(path) == sha256
     )

@@ -1,10 +1,12 @@
-"""Absolute paths in settings, since Ray's workers run in folders of their own.
+"""The paths in settings: made absolute, since Ray's workers run in folders of their own.
 
 Limits: a value that names no existing file stays as it is (open_clip's weight tags, for one).
 """
 
+import os
 from pathlib import Path
 
+from phiray.config.data import ImageDataConfig
 from phiray.config.stages import AlignConfig, AnyStageConfig, InstructConfig
 from phiray.storage import is_url
 
@@ -22,6 +24,30 @@ def with_absolute_paths(config: AnyStageConfig) -> AnyStageConfig:
     if isinstance(config, InstructConfig):
         update["checkpoint"] = absolute(config.checkpoint)
     return config.model_copy(update=update)
+
+
+def stage_paths(config: AnyStageConfig) -> dict[str, str]:
+    """Return the paths of a stage's settings, by their keys."""
+    paths = {"run.output_dir": config.run.output_dir, "data.root": config.data.root}
+    if isinstance(config, AlignConfig):
+        paths["language_model"] = config.language_model
+        if os.sep in config.vision.weights:  # else it is one of open_clip's tags
+            paths["vision.weights"] = config.vision.weights
+    if isinstance(config, InstructConfig):
+        paths["checkpoint"] = config.checkpoint
+    return paths
+
+
+def input_paths(config: AnyStageConfig) -> dict[str, str]:
+    """Return all that a run reads, by the keys of the settings; what is below `data.root` apart."""
+    data = config.data
+    paths = stage_paths(config) | (
+        {"data.images": data.images}
+        if isinstance(data, ImageDataConfig)
+        else {"data.prepared": data.prepared}
+    )
+    del paths["run.output_dir"]
+    return {key: path for key, path in paths.items() if is_url(path) or Path(path).is_absolute()}
 
 
 def absolute(path: str) -> str:

@@ -15,8 +15,9 @@ from pathlib import Path
 from phiray.checkpoints.commit import CHECKPOINTS_NAME
 from phiray.config.search import AnySearch
 from phiray.config.show import yaml_from_config
-from phiray.config.stages import AlignConfig, AnyStageConfig, InstructConfig
+from phiray.config.stages import AnyStageConfig
 from phiray.errors import ConfigError
+from phiray.jobs.paths import stage_paths
 from phiray.jobs.remote import RemoteCommand
 from phiray.storage import is_url
 
@@ -33,7 +34,7 @@ def train_command(config: AnyStageConfig, *, resume: bool) -> RemoteCommand:
     Raises:
         ConfigError: if a path would mean another place on the cluster.
     """
-    _check_absolute(_stage_paths(config))
+    _check_absolute(stage_paths(config))
     return RemoteCommand(
         ["train", config.stage],
         name=config.run.name,
@@ -49,7 +50,7 @@ def tune_command(config: AnySearch) -> RemoteCommand:
     Raises:
         ConfigError: if a path would mean another place on the cluster.
     """
-    base = {f"base.{key}": path for key, path in _stage_paths(config.base).items()}
+    base = {f"base.{key}": path for key, path in stage_paths(config.base).items()}
     _check_absolute({"run.output_dir": config.run.output_dir, **base})
     return RemoteCommand(
         ["tune", config.tune],
@@ -83,18 +84,6 @@ def eval_command(
         name=re.sub(r"[^A-Za-z0-9._-]+", "-", f"eval-{suite}-{run}{step}"),
         is_repeated=not is_pinned,
     )
-
-
-def _stage_paths(config: AnyStageConfig) -> dict[str, str]:
-    """Return the paths of a stage's settings, by their keys."""
-    paths = {"run.output_dir": config.run.output_dir, "data.root": config.data.root}
-    if isinstance(config, AlignConfig):
-        paths["language_model"] = config.language_model
-        if os.sep in config.vision.weights:  # else it is one of open_clip's tags
-            paths["vision.weights"] = config.vision.weights
-    if isinstance(config, InstructConfig):
-        paths["checkpoint"] = config.checkpoint
-    return paths
 
 
 def _check_absolute(paths: Mapping[str, str]) -> None:

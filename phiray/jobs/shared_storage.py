@@ -1,10 +1,11 @@
-"""See that a node has the run's folder and data: storage that all nodes of a cluster share.
+"""See that a node has what a run writes and reads: storage that all nodes of a cluster share.
 
     refuse_unshared(payload, collective) -> what every worker returns, or None
     check_rows(payload, sources)         # once the rows are there
 
 Source: Ray Train looks at its storage at the first checkpoint alone, which may be hours later.
-Limits: of an image that is read only the size in bytes is compared (`RowSource.fingerprint`).
+Limits: of models, the folder of images and tokenised shards only the path is looked at; of an
+image that is read only the size in bytes is compared (`RowSource.fingerprint`).
 """
 
 import json
@@ -15,8 +16,10 @@ from pathlib import Path
 
 import ray
 
+from phiray.config.stages import STAGE_ADAPTER
 from phiray.data.rows import RowSource
 from phiray.errors import ConfigError, PhirayError, payload_from_error
+from phiray.jobs.paths import input_paths
 from phiray.jobs.payload import WorkerPayload
 from phiray.storage import AnyPath, path_of
 from phiray.training.collective import Collective
@@ -29,13 +32,13 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 
 
 def refuse_unshared(payload: WorkerPayload, collective: Collective) -> dict[str, object] | None:
-    """Return the outcome of a run of which some worker's node lacks the folder, or the data.
+    """Return the outcome of a run if some worker's node lacks its folder, data or models.
 
     All workers call it together and return the same: none is lost, so Ray starts none anew. What a
     node cannot even look for, as it lacks the package for a URL, is its worker's error as well.
 
     Returns:
-        None if all nodes see what the driver sees.
+        None if all nodes have each path of the driver's.
     """
     error = None if _is_driver_node(payload) else _find_unshared(payload)
     told = collective.gather(None if error is None else payload_from_error(error))
@@ -60,10 +63,10 @@ def check_rows(payload: WorkerPayload, sources: Sequence[RowSource | None]) -> N
         raise unshared("data.root", _data_root(payload), what="holds other data")
 
 
-def find_folder(path: AnyPath, *, patience_seconds: float) -> bool:
-    """Say whether this node sees a folder, or anything at a URL, within so long."""
+def find_path(path: AnyPath, *, patience_seconds: float) -> bool:
+    """Say whether this node sees a folder or file, or anything at a URL, within so long."""
     deadline = time.monotonic() + patience_seconds
-    while not path.is_dir():
+    while not (path.is_dir() or path.is_file()):
         if time.monotonic() >= deadline:
             return False
         time.sleep(_SECONDS_BETWEEN_LOOKS)
@@ -73,7 +76,7 @@ def find_folder(path: AnyPath, *, patience_seconds: float) -> bool:
 def unshared(setting: str, path: str, *, what: str) -> ConfigError:
     """Build the error of a path that this node does not see as the driver does."""
     return ConfigError(
-        f"{setting}: {path} {what} on node {node_name()}. It must be the same folder there as on "
+        f"{setting}: {path} {what} on node {node_name()}. It must be the same there as on "
         "the node of the command itself. Mount shared storage at that path on every node, or set "
         f"{setting} to a path on storage that all of them share."
     )
@@ -102,13 +105,14 @@ def _find_unshared(payload: WorkerPayload) -> PhirayError | None:
 
 
 def _look(payload: WorkerPayload) -> ConfigError | None:
-    run_dir, root = Path(payload["run_dir"]), _data_root(payload)
+    run_dir = Path(payload["run_dir"])
     start = run_dir / RAY_FOLDER / payload["start"]
-    if not find_folder(start, patience_seconds=PATIENCE_SECONDS):
+    if not find_path(start, patience_seconds=PATIENCE_SECONDS):
         what = "is another folder" if run_dir.is_dir() else "is missing"
         return unshared("run.output_dir", str(run_dir), what=what)
-    if not find_folder(path_of(root), patience_seconds=PATIENCE_SECONDS):
-        return unshared("data.root", root, what="is missing")
+    for setting, path in input_paths(STAGE_ADAPTER.validate_python(payload["config"])).items():
+        if not find_path(path_of(path), patience_seconds=PATIENCE_SECONDS):
+            return unshared(setting, path, what="is missing")
     return None
 
 

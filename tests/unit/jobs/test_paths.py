@@ -2,10 +2,11 @@ from pathlib import Path
 
 import pytest
 
+from phiray.config.load import load_config
 from phiray.config.model import VisionConfig
 from phiray.config.presets import preset
 from phiray.config.stages import STAGES, AlignConfig, InstructConfig
-from phiray.jobs.paths import with_absolute_paths
+from phiray.jobs.paths import input_paths, with_absolute_paths
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -61,3 +62,22 @@ def test_home_is_meant_as_in_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyP
     run = config.run.model_copy(update={"output_dir": "~/runs"})
     found = with_absolute_paths(config.model_copy(update={"run": run}))
     assert found.run.output_dir == str(tmp_path / "runs")
+
+
+def test_what_a_run_reads_is_named_by_its_settings() -> None:
+    align = load_config(
+        "phi-2", "align", overrides=["data.root=/s/data", "language_model=/s/phi-2"]
+    )
+    # the weights are a tag of open_clip's, and the images lie below the root
+    assert input_paths(align) == {"data.root": "/s/data", "language_model": "/s/phi-2"}
+    beside = ["data.root=/s/data", "checkpoint=/s/align", "data.images=s3://bucket/images"]
+    assert input_paths(load_config("phi-2", "instruct", overrides=beside)) == {
+        "data.root": "/s/data",
+        "checkpoint": "/s/align",
+        "data.images": "s3://bucket/images",
+    }
+    places = ["data.root=/s/data", "data.prepared=/s/prepared"]
+    assert input_paths(load_config("phi-2", "scratch", overrides=places)) == {
+        "data.root": "/s/data",
+        "data.prepared": "/s/prepared",
+    }

@@ -8,6 +8,7 @@ from typing import TypeVar, cast
 import pytest
 import ray
 
+from phiray.config.load import load_config
 from phiray.data.rows import RowSource
 from phiray.errors import ConfigError, ExitCode
 from phiray.jobs import shared_storage
@@ -15,7 +16,7 @@ from phiray.jobs.payload import WorkerPayload
 from phiray.jobs.shared_storage import (
     RAY_FOLDER,
     check_rows,
-    find_folder,
+    find_path,
     node_name,
     refuse_unshared,
 )
@@ -33,9 +34,15 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared_storage, "PATIENCE_SECONDS", 0.0)
 
 
-def told(tmp_path: Path, *, start: str = "first") -> WorkerPayload:
+def told(tmp_path: Path, *changes: str, start: str = "first") -> WorkerPayload:
+    places = [
+        f"data.root={tmp_path / 'data'}",
+        f"language_model={tmp_path / 'language'}",
+        f"vision.weights={tmp_path / 'clip.safetensors'}",
+    ]
+    config = load_config("tiny", "align", overrides=[*places, *changes])
     return {
-        "config": {"data": {"root": str(tmp_path / "data")}},
+        "config": config.model_dump(mode="json"),
         "run_dir": str(tmp_path / "run"),
         "manifest": json.dumps({"data": {"fingerprint": "a+b"}}),
         "start": start,
@@ -46,6 +53,8 @@ def told(tmp_path: Path, *, start: str = "first") -> WorkerPayload:
 def begin(tmp_path: Path, *, data: bool = True) -> None:
     """Make what the driver's node has."""
     (tmp_path / "run" / RAY_FOLDER / "first").mkdir(parents=True)
+    (tmp_path / "language").mkdir()
+    (tmp_path / "clip.safetensors").touch()
     if data:
         (tmp_path / "data").mkdir()
 
@@ -79,10 +88,22 @@ def test_a_node_without_the_data_is_refused(tmp_path: Path) -> None:
     assert message(told(tmp_path)).startswith(f"data.root: {tmp_path / 'data'} is missing on node")
 
 
+def test_a_node_without_a_model_is_refused(tmp_path: Path) -> None:
+    begin(tmp_path)
+    (tmp_path / "clip.safetensors").unlink()
+    place = tmp_path / "clip.safetensors"
+    assert message(told(tmp_path)).startswith(f"vision.weights: {place} is missing on node {NODE}.")
+
+
+def test_a_node_without_a_folder_beside_the_data_is_refused(tmp_path: Path) -> None:
+    begin(tmp_path)
+    text = message(told(tmp_path, f"data.images={tmp_path / 'images'}"))
+    assert text.startswith(f"data.images: {tmp_path / 'images'} is missing on node {NODE}.")
+
+
 def test_data_at_a_url_is_looked_for_there(tmp_path: Path) -> None:
     begin(tmp_path)
-    payload = told(tmp_path)
-    payload["config"] = {"data": {"root": f"file://{tmp_path / 'data'}"}}
+    payload = told(tmp_path, f"data.root=file://{tmp_path / 'data'}")
     assert refuse_unshared(payload, Collective()) is None
     (tmp_path / "data").rmdir()
     assert message(payload).startswith(f"data.root: file://{tmp_path / 'data'} is missing on node")
@@ -91,9 +112,7 @@ def test_data_at_a_url_is_looked_for_there(tmp_path: Path) -> None:
 def test_a_node_that_cannot_open_the_url_tells_it_to_all_workers(tmp_path: Path) -> None:
     """Raised before the others are told, it would leave them waiting."""
     begin(tmp_path)
-    payload = told(tmp_path)
-    payload["config"] = {"data": {"root": "nosuch://bucket/data"}}
-    outcome = refuse_unshared(payload, Collective())
+    outcome = refuse_unshared(told(tmp_path, "data.root=nosuch://bucket/data"), Collective())
     assert outcome is not None
     error = cast(dict[str, object], outcome["error"])
     assert error["exit_code"] == ExitCode.MISSING_INPUT
@@ -138,8 +157,8 @@ def test_rows_of_other_data_at_the_same_path_are_refused(tmp_path: Path) -> None
 def test_a_folder_that_a_network_shows_late_is_waited_for(tmp_path: Path) -> None:
     make: Callable[[], None] = (tmp_path / "late").mkdir
     threading.Timer(0.1, make).start()
-    assert find_folder(tmp_path / "late", patience_seconds=30)
-    assert not find_folder(tmp_path / "never", patience_seconds=0)
+    assert find_path(tmp_path / "late", patience_seconds=30)
+    assert not find_path(tmp_path / "never", patience_seconds=0)
 
 
 def test_a_node_is_named_so_that_a_person_finds_it(monkeypatch: pytest.MonkeyPatch) -> None:

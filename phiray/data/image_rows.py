@@ -22,6 +22,7 @@ from phiray.data.coco import CaptionedImage, read_coco_captions
 from phiray.data.conversations import Conversation, read_conversations
 from phiray.data.node_cache import NodeCache
 from phiray.data.rows import FILLER, Row, bad_row, table_from_rows
+from phiray.data.sampling import choose_sample
 from phiray.data.split import SETTING_OF, Part, image_key, part_of
 from phiray.errors import DataError, ExitCode
 from phiray.images.paths import MAX_BYTES, ImageFolder
@@ -29,6 +30,9 @@ from phiray.storage import AnyPath, join, path_of, version_of
 from phiray.text.prompts import TokenRow, Turn, caption_row, conversation_row
 from phiray.text.tokenizer import Tokenizer
 from phiray.types import FILLER_ROW, Progress
+
+QUICK_SIZES = 200
+"""Images whose sizes every worker compares, at each of its starts, on storage that may be slow."""
 
 
 class HasImage(Protocol):
@@ -94,9 +98,23 @@ class CaptionRows:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of settings, captions and sizes of images; see `fingerprint_of` for its limits."""
+        return self._fingerprint(num_sizes=len(self.examples))
+
+    @cached_property
+    def quick_fingerprint(self) -> str:
+        """The same, but of the sizes of some images."""
+        return self._fingerprint(num_sizes=QUICK_SIZES)
+
+    def _fingerprint(self, *, num_sizes: int) -> str:
         settings = ["caption", str(self._num_patches), str(self._max_length)]
         texts = [f"{image.image_id}:{text}" for image in self.examples for text in image.captions]
-        return fingerprint_of(settings, texts, tokenizer=self.tokenizer, examples=self.examples)
+        return fingerprint_of(
+            settings,
+            texts,
+            tokenizer=self.tokenizer,
+            examples=self.examples,
+            num_sizes=num_sizes,
+        )
 
     def read(self, row_ids: npt.NDArray[np.int64]) -> pa.Table:
         """Read rows by position, as ROW_SCHEMA.
@@ -163,9 +181,23 @@ class ConversationRows:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of settings, turns and sizes of images; see `fingerprint_of` for its limits."""
+        return self._fingerprint(num_sizes=len(self.examples))
+
+    @cached_property
+    def quick_fingerprint(self) -> str:
+        """The same, but of the sizes of some images."""
+        return self._fingerprint(num_sizes=QUICK_SIZES)
+
+    def _fingerprint(self, *, num_sizes: int) -> str:
         settings = ["conversation", str(self._num_patches), str(self._max_length), self._system]
         texts = [f"{row.image_id}:{row.turns!r}" for row in self.examples]
-        return fingerprint_of(settings, texts, tokenizer=self.tokenizer, examples=self.examples)
+        return fingerprint_of(
+            settings,
+            texts,
+            tokenizer=self.tokenizer,
+            examples=self.examples,
+            num_sizes=num_sizes,
+        )
 
     def read(self, row_ids: npt.NDArray[np.int64]) -> pa.Table:
         """Read rows by position, as ROW_SCHEMA.
@@ -275,6 +307,7 @@ def fingerprint_of(
     *,
     tokenizer: Tokenizer,
     examples: Sequence[HasImage],
+    num_sizes: int,
 ) -> str:
     """Hash all that rows depend on, wherever their files lie.
 
@@ -286,9 +319,12 @@ def fingerprint_of(
         texts: what is tokenised, in the order of the rows.
         tokenizer: it makes the ids.
         examples: their images, of which each counts once.
+        num_sizes: of at most so many images, chosen alike each time.
     """
     paths = {example.path: example.image_id for example in examples}
-    sizes = [f"{image_id}:{_size_in_bytes(path)}" for path, image_id in paths.items()]
+    images = list(paths.items())
+    chosen = sorted(choose_sample(len(images), at_most=num_sizes))
+    sizes = [f"{images[i][1]}:{_size_in_bytes(images[i][0])}" for i in chosen]
     digest = hashlib.sha256()
     for group in ([*settings, tokenizer.fingerprint, str(tokenizer.eos_id)], texts, sizes):
         digest.update(len(group).to_bytes(8, "big"))

@@ -44,6 +44,14 @@ class RowSource(Protocol):
         """
         ...
 
+    @property
+    def quick_fingerprint(self) -> str:
+        """The same, but of the sizes of few images, always of the same ones.
+
+        It is for whoever looks often, or over a network.
+        """
+        ...
+
     def read(self, row_ids: npt.NDArray[np.int64]) -> pa.Table:
         """Read rows in the order asked for, as ROW_SCHEMA.
 

@@ -54,6 +54,11 @@ class TextRows:
         """How many rows there are."""
         return self.packing.num_rows
 
+    @property
+    def quick_fingerprint(self) -> str:
+        """The fingerprint itself: it is at hand."""
+        return self.fingerprint
+
     def read(self, row_ids: npt.NDArray[np.int64]) -> pa.Table:
         """Read rows in the order asked for, as ROW_SCHEMA; the last one ends where the text does.
 

@@ -18,6 +18,8 @@ class WorkerPayload(TypedDict):
     """Absolute path of the run's folder."""
     manifest: str
     """The run's manifest, JSON; it travels with each checkpoint."""
+    rows: str
+    """Hash of the rows as the driver sees them (`RowSource.quick_fingerprint`)."""
     start: str
     """Names this start of the run; Ray starts its workers anew under the same name."""
     node: str

@@ -5,10 +5,10 @@
 
 Source: Ray Train looks at its storage at the first checkpoint alone, which may be hours later.
 Limits: of models, the folder of images and tokenised shards only the path is looked at; of an
-image that is read only the size in bytes is compared (`RowSource.fingerprint`).
+image that is read only the size in bytes is compared, and of a sample of them
+(`RowSource.quick_fingerprint`).
 """
 
-import json
 import socket
 import time
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ def refuse_unshared(payload: WorkerPayload, collective: Collective) -> dict[str,
 
 
 def check_rows(payload: WorkerPayload, sources: Sequence[RowSource | None]) -> None:
-    """Refuse rows that are not those of the run's manifest: another folder at the same path.
+    """Refuse rows that are not the driver's: another folder at the same path, or changed files.
 
     Args:
         payload: of the worker.
@@ -58,9 +58,13 @@ def check_rows(payload: WorkerPayload, sources: Sequence[RowSource | None]) -> N
     """
     if _is_driver_node(payload):
         return
-    expected = json.loads(payload["manifest"])["data"]["fingerprint"]
-    if "+".join(rows.fingerprint for rows in sources if rows is not None) != expected:
-        raise unshared("data.root", _data_root(payload), what="holds other data")
+    if "+".join(rows.quick_fingerprint for rows in sources if rows is not None) != payload["rows"]:
+        raise ConfigError(
+            f"data.root: {_data_root(payload)} on node {node_name()} holds other data than the run "
+            "began with: another folder lies at that path there, or files were changed since. It "
+            "must be the same until the run ends. Mount the same storage on every node, and put "
+            "changed files back."
+        )
 
 
 def find_path(path: AnyPath, *, patience_seconds: float) -> bool:

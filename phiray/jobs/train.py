@@ -117,7 +117,7 @@ def train_stage(
     if (run_dir / RESULT_FILE).exists():
         display.note(f"{run_dir.name} is already complete.")
         return read_summary(run_dir)
-    pinned = _open_run(config, run_dir, resume=resume, display=display)
+    pinned, data = _open_run(config, run_dir, resume=resume, display=display)
     readers = num_readers(config)
     with (
         ray_session(num_cpus=cpus_reserved(config.cluster, readers=readers), attach=attach),
@@ -126,7 +126,9 @@ def train_stage(
         waiting = told_of_needs(config, run_dir, display=display) if attach else nullcontext()
         try:
             with waiting:
-                trained = _fit(pinned, run_dir, callbacks=callbacks, attach=attach)
+                trained = _fit(
+                    pinned, run_dir, rows=data.quick_fingerprint, callbacks=callbacks, attach=attach
+                )
         except (KeyboardInterrupt, SystemExit):
             display.note(
                 f"{run_dir.name}: stopped. It goes on from its last checkpoint with `train "
@@ -158,11 +160,11 @@ def needs_of(config: AnyStageConfig) -> tuple[Need, Need | None]:
 
 def _open_run(
     config: AnyStageConfig, run_dir: Path, *, resume: bool, display: Display
-) -> AnyStageConfig:
+) -> tuple[AnyStageConfig, PreparedData]:
     """Look at all inputs and make the folder, or find it to be of the same run.
 
     Returns:
-        The settings with each run that they start from pinned to a checkpoint.
+        The settings with each run that they start from pinned to a checkpoint; and the data.
     """
     data = stage_module(config.stage).prepare(config, progress=display.progress)
     if not resume:
@@ -177,7 +179,7 @@ def _open_run(
     if isinstance(method, ScheduledSamplingMethod):
         told = describe_schedule(method, max_steps=config.training.max_steps)
         display.note(f"{run_dir.name}: {told}")
-    return pinned
+    return pinned, data
 
 
 def read_summary(run_dir: Path) -> RunSummary:
@@ -288,12 +290,18 @@ def _scaling(cluster: ClusterConfig, *, readers: int) -> ScalingConfig:
 
 
 def _fit(
-    config: AnyStageConfig, run_dir: Path, *, callbacks: Sequence[UserCallback], attach: bool
+    config: AnyStageConfig,
+    run_dir: Path,
+    *,
+    rows: str,
+    callbacks: Sequence[UserCallback],
+    attach: bool,
 ) -> TrainedRun:
     payload: WorkerPayload = {
         "config": config.model_dump(mode="json"),
         "run_dir": str(run_dir),
         "manifest": (run_dir / MANIFEST_FILE).read_text(encoding="utf-8"),
+        "rows": rows,
         "start": uuid.uuid4().hex[:12],
         "node": node_id(),
     }

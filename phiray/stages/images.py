@@ -34,8 +34,13 @@ def prepare_image_rows(
     for part in (rows, validation):
         if part is not None:
             _check_sample(part, config, progress=progress)
-    parts = [part.fingerprint for part in (rows, validation) if part is not None]
-    return PreparedData("+".join(parts), rows.counts, tuple(rows.excluded))
+    parts = [part for part in (rows, validation) if part is not None]
+    return PreparedData(
+        "+".join(part.fingerprint for part in parts),
+        "+".join(part.quick_fingerprint for part in parts),
+        rows.counts,
+        tuple(rows.excluded),
+    )
 
 
 def _check_sample(rows: ImageRows, config: ImageDataConfig, *, progress: Progress | None) -> None:

@@ -39,6 +39,8 @@ class PreparedData:
 
     fingerprint: str
     """Hash of all that the rows depend on; of an image only its size in bytes (`RowSource`)."""
+    quick_fingerprint: str
+    """What each worker compares: of the sizes of some images (`RowSource`)."""
     counts: dict[str, int]
     """What there is, and what could not be used, by reason."""
     excluded: tuple[Excluded, ...] = ()

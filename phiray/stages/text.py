@@ -35,7 +35,8 @@ def prepare_text_stage(
     excluded = tuple(
         Excluded(bad.reason, f"{bad.where}: {bad.detail}") for bad in prepared.bad_documents()
     )
-    return PreparedData("+".join(fingerprints), dict(prepared.manifest.counts), excluded)
+    fingerprint = "+".join(fingerprints)
+    return PreparedData(fingerprint, fingerprint, dict(prepared.manifest.counts), excluded)
 
 
 def build_text_stage(

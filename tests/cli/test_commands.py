@@ -276,7 +276,7 @@ def test_data_check_of_a_file_looks_at_the_data_of_its_stage(
 
 
 def test_data_prepare_prints_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = PreparedData("f", {"rows": 12})
+    data = PreparedData("f", "q", {"rows": 12})
     module = SimpleNamespace(prepare=lambda *_, **__: data)
     calls = stand_in(monkeypatch, "phiray.stages.registry", "stage_module", module)
     assert json.loads(run("data", "prepare", "scratch", "--config", "tiny", "--json")) == {

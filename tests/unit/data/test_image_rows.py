@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from phiray.config.data import ImageDataConfig
+from phiray.data import image_rows
 from phiray.data.image_rows import CaptionRows, ConversationRows
 from phiray.data.rows import ROW_SCHEMA, RowSource
 from phiray.data.split import image_key, is_heldout
 from phiray.errors import DataError, ExitCode
+from phiray.storage import AnyPath, FileVersion, version_of
 from phiray.text.prompts import caption_row, conversation_row
 from phiray.types import FILLER_ROW
 from tests.image_builders import (
@@ -167,6 +169,35 @@ def test_fingerprint_changes_with_the_size_of_an_image_that_is_used(
     assert fingerprint() == before
 
     used = Path(str(kind(config, num_patches=NUM_PATCHES, seed=0).examples[0].path))
+    used.write_bytes(used.read_bytes() + b"\0")
+    assert fingerprint() != before
+
+
+@pytest.mark.parametrize("kind", [CaptionRows, ConversationRows])
+def test_quick_fingerprint_looks_at_the_same_few_images_and_at_all_texts(
+    config: ImageDataConfig,
+    kind: type[CaptionRows] | type[ConversationRows],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked: list[AnyPath] = []
+
+    def look(path: AnyPath) -> FileVersion:
+        looked.append(path)
+        return version_of(path)
+
+    def fingerprint(num_patches: int = NUM_PATCHES) -> str:
+        looked.clear()
+        return kind(config, num_patches=num_patches, seed=0).quick_fingerprint
+
+    monkeypatch.setattr(image_rows, "version_of", look)
+    monkeypatch.setattr(image_rows, "QUICK_SIZES", 2)
+    before = fingerprint()
+    first = list(looked)
+    assert len(first) == 2
+    assert fingerprint() == before
+    assert looked == first
+    assert fingerprint(NUM_PATCHES + 1) != before
+    used = Path(str(first[0]))
     used.write_bytes(used.read_bytes() + b"\0")
     assert fingerprint() != before
 

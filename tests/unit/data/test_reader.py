@@ -12,7 +12,8 @@ from phiray.data.rows import Row, table_from_rows
 class Letters:
     """Rows of one token, the row id."""
 
-    num_rows, fingerprint = 8, "letters"
+    num_rows = 8
+    fingerprint = quick_fingerprint = "letters"
 
     def read(self, row_ids: npt.NDArray[np.int64]) -> pa.Table:
         return table_from_rows([Row(row_id, [row_id], [row_id]) for row_id in row_ids.tolist()])

@@ -40,6 +40,7 @@ def prepared(config: TextDataConfig) -> PreparedText:
 
 def test_rows_in_order_are_the_stream_of_tokens(prepared: PreparedText) -> None:
     rows: RowSource = TextRows.from_prepared(prepared)
+    assert rows.quick_fingerprint == rows.fingerprint == prepared.manifest.fingerprint
     table = rows.read(np.arange(rows.num_rows))
     assert table.schema == ROW_SCHEMA
     tokens = [token for row in table["input_ids"].to_pylist() for token in row]

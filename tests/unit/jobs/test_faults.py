@@ -9,6 +9,7 @@ def payload(run_dir: Path, start: str) -> WorkerPayload:
         "config": {},
         "run_dir": str(run_dir),
         "manifest": "{}",
+        "rows": "",
         "start": start,
         "node": "here",
     }

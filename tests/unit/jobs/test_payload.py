@@ -12,6 +12,7 @@ def test_worker_payload_survives_json() -> None:
         "config": config.model_dump(mode="json"),
         "run_dir": "runs/a",
         "manifest": "{}",
+        "rows": "",
         "start": "first",
         "node": "here",
     }

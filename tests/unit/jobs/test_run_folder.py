@@ -31,7 +31,7 @@ from tests.stage_builders import (
     training,
 )
 
-ROWS = PreparedData("f7", {"rows": 7})
+ROWS = PreparedData("f7", "q", {"rows": 7})
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ def test_resume_of_instruct_follows_a_checkpoint_that_was_moved(tmp_path: Path) 
 
 
 def test_manifest_says_what_the_run_is_made_of(tmp_path: Path) -> None:
-    data = PreparedData("f7", {"rows": 7}, (Excluded("empty caption", "annotation 3"),))
+    data = PreparedData("f7", "q", {"rows": 7}, (Excluded("empty caption", "annotation 3"),))
     write_manifest(tmp_path, data=data, models={"checkpoint": "a1"}, seed=3)
     record = json.loads((tmp_path / "manifest.json").read_text())
     assert record["data"] == {"counts": {"rows": 7}, "fingerprint": "f7"}
@@ -206,10 +206,10 @@ def test_manifest_of_a_resumed_run_refuses_other_data(tmp_path: Path) -> None:
     write_manifest(tmp_path, data=ROWS, models={"checkpoint": "a1"}, seed=3)
     match = r"changed since it was started \(then \{'rows': 7\}, now \{'rows': 8\}\)"
     with pytest.raises(DataError, match=match):
-        write_manifest(tmp_path, data=PreparedData("f8", {"rows": 8}), models={}, seed=3)
+        write_manifest(tmp_path, data=PreparedData("f8", "q", {"rows": 8}), models={}, seed=3)
     match = r"\(the counts are equal, but texts, tokenizer or image files are not\)"
     with pytest.raises(DataError, match=match):
-        write_manifest(tmp_path, data=PreparedData("f8", {"rows": 7}), models={}, seed=3)
+        write_manifest(tmp_path, data=PreparedData("f8", "q", {"rows": 7}), models={}, seed=3)
 
 
 def test_manifest_of_a_resumed_run_refuses_other_models(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_manifest_of_a_run_that_went_on_unchanged_stays_as_it_is(tmp_path: Path)
 @pytest.mark.parametrize("text", ["{", "[]", "{}"])
 def test_manifest_that_cannot_be_read_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / MANIFEST_FILE).write_text(text)
-    data = PreparedData("hash", {"rows": 3})
+    data = PreparedData("hash", "q", {"rows": 3})
     with pytest.raises(CheckpointError, match=r"manifest\.json (is not JSON|names neither)"):
         write_manifest(tmp_path, data=data, models={}, seed=0)
 

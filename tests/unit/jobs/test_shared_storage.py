@@ -1,4 +1,3 @@
-import json
 import socket
 import threading
 from collections.abc import Callable
@@ -44,7 +43,8 @@ def told(tmp_path: Path, *changes: str, start: str = "first") -> WorkerPayload:
     return {
         "config": config.model_dump(mode="json"),
         "run_dir": str(tmp_path / "run"),
-        "manifest": json.dumps({"data": {"fingerprint": "a+b"}}),
+        "manifest": "{}",
+        "rows": "a+b",
         "start": start,
         "node": "here",
     }
@@ -143,14 +143,17 @@ def test_the_drivers_own_node_is_not_asked(tmp_path: Path) -> None:
 class Rows:
     """Rows of which no more than the hash is asked."""
 
-    def __init__(self, fingerprint: str) -> None:
-        self.fingerprint = fingerprint
+    def __init__(self, quick_fingerprint: str) -> None:
+        self.quick_fingerprint = quick_fingerprint
 
 
 def test_rows_of_other_data_at_the_same_path_are_refused(tmp_path: Path) -> None:
     right, wrong = ([cast(RowSource, Rows(name)) for name in names] for names in ("ab", "ac"))
     check_rows(told(tmp_path), right)
-    with pytest.raises(ConfigError, match=r"^data\.root: .*data holds other data on node nodename"):
+    said = (
+        r"^data\.root: .*data on node nodename .* holds other data .*there, or files were changed"
+    )
+    with pytest.raises(ConfigError, match=said):
         check_rows(told(tmp_path), [*wrong, None])
 
 

@@ -19,6 +19,7 @@ from phiray.config.load import config_from_file
 from phiray.config.stages import AnyStageConfig, RunConfig
 from phiray.config.training import ClusterConfig, ScheduledSamplingMethod
 from phiray.data.annotations import Excluded
+from phiray.data.prepare import prepare_text
 from phiray.errors import CheckpointError, ClusterError, ConfigError, DataError, ExitCode
 from phiray.jobs import train as job
 from phiray.jobs.payload import TrainedRun
@@ -120,7 +121,7 @@ def test_ray_gets_the_cpus_of_the_readers_that_are_set(
 
     monkeypatch.setattr(job, "TorchTrainer", StoppedTrainer)
     monkeypatch.setattr(job, "ray_session", session)
-    _prepare_nothing(monkeypatch, PreparedData("f", {}))
+    _prepare_nothing(monkeypatch, PreparedData("f", "q", {}))
     monkeypatch.setattr(job, "pin_models", lambda config: config)
     nowhere = tmp_path / "nowhere"
     config = align_config(world, tmp_path / "runs", clip=nowhere, language_model=nowhere)
@@ -273,7 +274,7 @@ def test_what_became_no_row_is_told_once_by_reason_with_the_file_that_lists_it(
 ) -> None:
     reasons = ("empty caption", "missing image", "missing image")
     excluded = tuple(Excluded(reason, str(index)) for index, reason in enumerate(reasons))
-    data = PreparedData("f", {"rows": 7}, excluded)
+    data = PreparedData("f", "q", {"rows": 7}, excluded)
     _prepare_nothing(monkeypatch, data)
     config = scratch_config(world, tmp_path)
     notes = _notes_until_ctrl_c(config, monkeypatch)
@@ -335,10 +336,20 @@ def test_workers_wait_for_a_large_checkpoint_on_a_slow_disk(
     assert PHI_2_CHECKPOINT_BYTES / torch_config.timeout_s < 20e6  # bytes per second
 
 
+def test_workers_are_told_of_the_drivers_rows(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = scratch_config(world, tmp_path)
+    _notes_until_ctrl_c(config, monkeypatch)
+    told = StoppedTrainer.options["train_loop_config"]
+    assert isinstance(told, dict)
+    assert told["rows"] == prepare_text(config.data).manifest.fingerprint
+
+
 def test_run_with_scheduled_sampling_begins_with_its_schedule(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = PreparedData(fingerprint="rows", counts={})
+    data = PreparedData("rows", "q", {})
     _prepare_nothing(monkeypatch, data)
     (tmp_path / "config.json").write_text("{}")  # a folder of Hugging Face's, never read here
     config = align_config(world, tmp_path, clip=tmp_path, language_model=tmp_path)

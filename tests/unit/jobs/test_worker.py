@@ -75,6 +75,7 @@ def payload(config: AnyStageConfig) -> WorkerPayload:
         "config": config.model_dump(mode="json"),
         "run_dir": str(run_folder(config)),
         "manifest": '{"seed": 0}',
+        "rows": "never compared on the driver's node",
         "start": "first",
         "node": "here",
     }

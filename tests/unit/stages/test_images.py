@@ -24,6 +24,7 @@ def test_whole_rows_are_told_by_what_they_are(
     rows = kind(config, num_patches=NUM_PATCHES, seed=0)
     prepared = prepare_image_rows(rows, config, validation=None, progress=None)
     assert prepared.fingerprint == rows.fingerprint
+    assert prepared.quick_fingerprint == rows.quick_fingerprint
     assert prepared.counts["rows"] == rows.num_rows > 0
 
 
@@ -55,6 +56,7 @@ def test_validation_rows_are_looked_at_and_told_apart_as_well(tmp_path: Path) ->
     other = CaptionRows(config_of(tmp_path / "b"), num_patches=NUM_PATCHES, seed=0)
     prepared = prepare_image_rows(rows, config, validation=other, progress=None)
     assert prepared.fingerprint == f"{rows.fingerprint}+{other.fingerprint}"
+    assert prepared.quick_fingerprint == f"{rows.quick_fingerprint}+{other.quick_fingerprint}"
     for picture in (tmp_path / "b").rglob("*.jpg"):
         picture.write_bytes(b"no picture")
     with pytest.raises(DataError, match="pictures that were looked at cannot be used"):

@@ -37,8 +37,9 @@ def main(demo: Path) -> None:
         source = str(demo / "runs" / "scratch" / "config.yaml")
         settings = load_config(source, "scratch", overrides=changes, workers="1:2")
         config.write_text(config_yaml(settings))
-        words = ["-m", "tests.ray.elastic_run", config, str(STEPS_BEFORE), str(KILLS), told]
-        subprocess.run([sys.executable, *words], cwd=ROOT, check=True)
+        words = ["-m", "tests.ray.elastic_run", str(config), str(STEPS_BEFORE), str(KILLS)]
+        command = [sys.executable, *words, str(told)]
+        subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)  # Ray's lines
         kills = json.loads(told.read_text())
         manifest = json.loads(Path(folder, "elastic", "manifest.json").read_text())
         events = Path(folder, "elastic", "events.jsonl").read_text().splitlines()

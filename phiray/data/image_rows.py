@@ -35,6 +35,10 @@ QUICK_SIZES = 200
 """Images whose sizes every worker compares, at each of its starts, on storage that may be slow."""
 
 
+ROWS_PER_BLOCK = 128
+"""About 20 MB of COCO JPEGs."""
+
+
 class HasImage(Protocol):
     """What the split and the fingerprint look at."""
 
@@ -92,6 +96,7 @@ class CaptionRows:
             for caption_index in range(len(image.captions))
         ]
         self.num_rows = len(self._rows)
+        self.rows_per_block = ROWS_PER_BLOCK
         self.image_ids = [image.image_id for image in self.examples]
         self.counts = counts_of(self.num_rows, self.image_ids, excluded=self.excluded)
 
@@ -175,6 +180,7 @@ class ConversationRows:
         self._system = config.system_prompt
         self._num_patches = num_patches
         self.num_rows = len(self.examples)
+        self.rows_per_block = ROWS_PER_BLOCK
         self.image_ids = sorted({row.image_id for row in self.examples})
         self.counts = counts_of(self.num_rows, self.image_ids, excluded=self.excluded)
 

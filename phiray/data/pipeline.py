@@ -34,8 +34,6 @@ NODE_ID_LABEL = "ray.io/node-id"
 """What Ray itself labels each node with."""
 CPUS_PER_LONE_READER = 1
 """What one reserves on a node without trainers: it decodes in one thread."""
-ROWS_PER_BLOCK = 128
-"""Rows of one Ray Data block: about 20 MB of COCO JPEGs, and few enough for an early first step."""
 STORE_FRACTION = 0.5
 """Share (0..1) of Ray's object store that all pipelines of a run may fill before they wait for
 their trainers: Ray Data's own default, but it gives that much to each of them."""
@@ -132,7 +130,9 @@ def _stream_tables(
 ) -> Iterator[pa.Table]:
     """Read rows in their order, one table per step."""
     # `from_arrow` would start a process of its own to count the rows of these blocks.
-    dataset = ray.data.from_blocks(index_blocks(row_ids)).map_batches(
+    dataset = ray.data.from_blocks(
+        index_blocks(row_ids, rows_per_block=source.rows_per_block)
+    ).map_batches(
         RowReader,
         fn_constructor_args=(source, decode),
         batch_size=None,
@@ -172,7 +172,7 @@ def store_share(store_bytes: float, *, num_pipelines: int) -> int:
     return int(STORE_FRACTION * store_bytes / num_pipelines)
 
 
-def index_blocks(row_ids: npt.NDArray[np.int64]) -> list[pa.Table]:
+def index_blocks(row_ids: npt.NDArray[np.int64], *, rows_per_block: int) -> list[pa.Table]:
     """Cut the row ids into blocks, in order."""
     table = pa.table({"row_id": row_ids})
-    return [table.slice(start, ROWS_PER_BLOCK) for start in range(0, len(table), ROWS_PER_BLOCK)]
+    return [table.slice(start, rows_per_block) for start in range(0, len(table), rows_per_block)]

@@ -37,6 +37,14 @@ class RowSource(Protocol):
         ...
 
     @property
+    def rows_per_block(self) -> int:
+        """Rows that travel through Ray Data together: few, so that the first step comes early.
+
+        But not fewer than need be: each block is an object, which costs Ray a millisecond.
+        """
+        ...
+
+    @property
     def fingerprint(self) -> str:
         """Hash of all that the rows depend on, but of an image only its size in bytes.
 

@@ -10,8 +10,8 @@ import ray
 import torch
 
 from phiray.batch import StepInput
-from phiray.data.image_rows import CaptionRows
-from phiray.data.pipeline import ROWS_PER_BLOCK, Decode, stream_steps
+from phiray.data.image_rows import ROWS_PER_BLOCK, CaptionRows
+from phiray.data.pipeline import Decode, stream_steps
 from phiray.types import FILLER_ROW
 from tests.image_builders import IMAGE_SIZE, NUM_PATCHES, write_image_world
 from tests.step_reader import read_steps

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from phiray.data.pipeline import (
-    ROWS_PER_BLOCK,
     STORE_FRACTION,
     index_blocks,
     resolve_decode,
@@ -33,11 +32,11 @@ def test_resolve_decode_keeps_cpu_work_off_gpu_nodes_and_leaves_it_to_reader_nod
 
 
 def test_index_blocks_keeps_every_row_once_and_in_order() -> None:
-    row_ids = np.random.default_rng(0).permutation(2 * ROWS_PER_BLOCK + 1)
+    row_ids = np.random.default_rng(0).permutation(2 * 100 + 1)
 
-    blocks = index_blocks(row_ids)
+    blocks = index_blocks(row_ids, rows_per_block=100)
 
-    assert [len(block) for block in blocks] == [ROWS_PER_BLOCK, ROWS_PER_BLOCK, 1]
+    assert [len(block) for block in blocks] == [100, 100, 1]
     assert [i for block in blocks for i in block["row_id"].to_pylist()] == row_ids.tolist()
 
 

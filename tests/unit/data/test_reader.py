@@ -14,6 +14,7 @@ class Letters:
 
     num_rows = 8
     fingerprint = quick_fingerprint = "letters"
+    rows_per_block = 2
 
     def read(self, row_ids: npt.NDArray[np.int64]) -> pa.Table:
         return table_from_rows([Row(row_id, [row_id], [row_id]) for row_id in row_ids.tolist()])

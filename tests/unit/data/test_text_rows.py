@@ -14,6 +14,7 @@ from phiray.data.rows import ROW_SCHEMA, RowSource
 from phiray.data.split import document_key, is_heldout
 from phiray.data.text_rows import TextRows, heldout_documents
 from phiray.errors import DataError, ExitCode
+from phiray.text.packing import Packing
 from phiray.types import FILLER_ROW
 from tests.text_builders import SENTENCE, write_redpajama, write_tokenizer
 
@@ -140,3 +141,9 @@ def test_heldout_documents_are_those_no_row_is_made_of(
     assert len(documents) == len(expected) > 0
     assert {document.text for document in documents} == expected
     assert {document.key for document in documents}.isdisjoint(prepared.document_keys())
+
+
+@pytest.mark.parametrize(("length", "rows"), [(32, 4096), (128, 4096), (2048, 512), (2**21, 1)])
+def test_a_block_holds_some_megabytes_whatever_the_length_of_a_row(length: int, rows: int) -> None:
+    source = TextRows("tokens.bin", Packing(10**9, length), "uint16", fingerprint="", sha256="")
+    assert source.rows_per_block == rows

@@ -14,16 +14,15 @@ import sys
 import threading
 import time
 import traceback
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ray.cluster_utils import Cluster
 
 from phiray.config.load import load_config
-from phiray.errors import ClusterError
+from phiray.errors import PhirayError
 from phiray.jobs.run_folder import run_folder
-from phiray.jobs.stop import request_stop
+from phiray.jobs.stop import is_stop_requested, request_stop
 from phiray.jobs.train import train_stage
 from phiray.runtime import attach_ray, ensure_token
 from phiray.training.metrics_log import EVENTS_NAME, METRICS_NAME
@@ -54,8 +53,11 @@ def main(source: str, steps_before: int, kills: int, out: Path) -> None:
     run_dir = run_folder(config)
 
     def train() -> None:
-        with suppress(ClusterError):  # of a run that is asked to stop
+        try:
             train_stage(config, resume=False, display=SilentDisplay(), attach=True)
+        except PhirayError:
+            if not is_stop_requested(run_dir):
+                raise
 
     training = threading.Thread(target=train, daemon=True)
     threading.excepthook = end_with  # nobody would make the step that is waited for

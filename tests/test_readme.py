@@ -131,6 +131,17 @@ def test_page_on_planning_names_the_committed_difference() -> None:
     assert f"at most {record['largest_difference']:.1%} from it".replace("%", " %") in text
 
 
+def test_page_on_clusters_names_the_committed_seconds() -> None:
+    record = json.loads((ROOT / "bench/results/elastic.json").read_text())
+    seconds = record["seconds_from_kill_to_first_step"]
+    text = " ".join((ROOT / "docs/cluster.md").read_text().split())
+    assert f"for {min(seconds)} to {max(seconds)} s (five times" in text
+    assert f"median {record['median_seconds']})" in text
+    assert record["workers"] == [2, 1] * len(seconds)
+    assert len(seconds) == 5
+    assert record["median_seconds"] <= 30
+
+
 def test_page_on_searches_names_the_committed_figures() -> None:
     searches = json.loads((ROOT / "bench/results/search.json").read_text())["searches"]
     found = next(search for search in searches if search["name"] == "tune-projector")

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 import psutil
 
+from phiray.jobs.beside import beside
+
 _SECONDS_BETWEEN_SAMPLES = 3.0
 
 
@@ -28,19 +30,16 @@ class PeakMemory:
 @contextmanager
 def watch_memory() -> Iterator[PeakMemory]:
     """Sample while the block runs; read `peak_bytes` after it."""
-    peak, done = PeakMemory(), threading.Event()
+    peak = PeakMemory()
 
-    def watch() -> None:
+    def watch(done: threading.Event) -> None:
         while not done.wait(_SECONDS_BETWEEN_SAMPLES):
             peak.sample()
 
-    thread = threading.Thread(target=watch, name="phiray-memory", daemon=True)
-    thread.start()
     try:
-        yield peak
+        with beside(watch, name="memory"):
+            yield peak
     finally:
-        done.set()
-        thread.join()
         peak.sample()
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import ray
 from ray.exceptions import RayError
 
+from phiray.jobs.beside import beside
 from phiray.runtime import recount_nodes
 
 _SECONDS_BETWEEN_LOOKS = 1.0
@@ -23,9 +24,8 @@ _log = logging.getLogger(__name__)
 @contextmanager
 def noticed_nodes() -> Iterator[None]:
     """Watch the nodes for as long as the block runs."""
-    done = threading.Event()
 
-    def follow() -> None:
+    def follow(done: threading.Event) -> None:
         known: set[str] | None = None
         while not done.wait(_SECONDS_BETWEEN_LOOKS):
             try:
@@ -36,13 +36,8 @@ def noticed_nodes() -> Iterator[None]:
             except RayError as error:  # told of at the next look, or by Ray's own count
                 _log.warning("event=nodes_not_counted error=%s", error)
 
-    thread = threading.Thread(target=follow, name="phiray-nodes", daemon=True)
-    thread.start()
-    try:
+    with beside(follow, name="nodes"):
         yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def _alive_nodes() -> set[str]:

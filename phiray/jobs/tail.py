@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from phiray.jobs.beside import beside
 from phiray.jobs.display import Display
 from phiray.training.metrics_log import EVENTS_NAME, METRICS_NAME
 
@@ -64,7 +65,7 @@ class _Tail:
 def shown_steps(run_dir: Path, *, display: Display, max_steps: int) -> Iterator[None]:
     """Show the run's steps for as long as the block runs."""
     metrics, events = _Tail(run_dir / METRICS_NAME), _Tail(run_dir / EVENTS_NAME)
-    done, story = threading.Event(), _Story(run_dir.name)
+    story = _Story(run_dir.name)
 
     def show() -> None:
         notes = [story.describe(event) for event in events.new_records()]
@@ -75,17 +76,14 @@ def shown_steps(run_dir: Path, *, display: Display, max_steps: int) -> Iterator[
         for record in records:
             display.step(run_dir.name, record, max_steps)
 
-    def follow() -> None:
+    def follow(done: threading.Event) -> None:
         while not done.wait(_SECONDS_BETWEEN_LOOKS):
             show()
 
-    thread = threading.Thread(target=follow, name="phiray-tail", daemon=True)
-    thread.start()
     try:
-        yield
+        with beside(follow, name="tail"):
+            yield
     finally:
-        done.set()
-        thread.join()
         show()
 
 

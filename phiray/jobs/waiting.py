@@ -12,6 +12,7 @@ from pathlib import Path
 
 import ray
 
+from phiray.jobs.beside import beside
 from phiray.jobs.display import Display
 from phiray.training.metrics_log import EVENTS_NAME, METRICS_NAME
 
@@ -43,9 +44,8 @@ def told_of_waiting(
         readers: what they need on nodes of their own; told of after that, as long as there is less.
         display: told of it.
     """
-    done = threading.Event()
 
-    def follow() -> None:
+    def follow(done: threading.Event) -> None:
         # the run writes an event as its workers begin, and its metrics with each step
         for due in _until_written(run_dir / EVENTS_NAME, done=done):
             if due:
@@ -55,13 +55,8 @@ def told_of_waiting(
                 if due and is_lacking(readers):
                     display.note(f"{run_dir.name}: {describe_waiting(readers)}")
 
-    thread = threading.Thread(target=follow, name="phiray-waiting", daemon=True)
-    thread.start()
-    try:
+    with beside(follow, name="waiting"):
         yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def describe_waiting(need: Need) -> str:

@@ -144,7 +144,7 @@ def check_data_command(
 
     with build_display() as display:
         from phiray.config.load import load_config
-        from phiray.data.check import check_data
+        from phiray.data.check.run import check_data
 
         path = Path(target)
         checked = path if path.is_dir() else load_config(target).data
@@ -266,8 +266,8 @@ def train(
     if address is not None and address != "auto":
         _refuse_json(as_json)
         with build_display() as display:
-            from phiray.jobs.remote import submit
-            from phiray.jobs.remote_commands import train_command
+            from phiray.jobs.cluster.commands import train_command
+            from phiray.jobs.cluster.remote import submit
 
             command = train_command(settings, resume=resume or auto_resume)
             code = submit(command, address=address, display=display)
@@ -300,7 +300,7 @@ def list_jobs(address: AddressOption, as_json: JsonOption = False) -> None:
     from phiray.terminal import build_display
 
     with build_display():
-        from phiray.jobs.remote import list_jobs as list_remote_jobs
+        from phiray.jobs.cluster.remote import list_jobs as list_remote_jobs
 
         jobs = list_remote_jobs(address)
     if as_json:
@@ -318,7 +318,7 @@ def follow_logs(run: RunArgument, address: AddressOption) -> None:
     from phiray.terminal import build_display
 
     with build_display() as display:
-        from phiray.jobs.remote import follow
+        from phiray.jobs.cluster.remote import follow
 
         code = follow(run, address=address, display=display)
     raise typer.Exit(code)
@@ -330,7 +330,7 @@ def stop_run(run: RunArgument, address: AddressOption) -> None:
     from phiray.terminal import build_display
 
     with build_display() as display:
-        from phiray.jobs.remote import stop
+        from phiray.jobs.cluster.remote import stop
 
         is_stopped = stop(run, address=address)
         display.note(f"{run}: {'stopping' if is_stopped else 'had ended already'}")
@@ -378,7 +378,7 @@ def tune_dashboard(
     from phiray.terminal import build_display
 
     with build_display() as display:
-        from phiray.jobs.dashboard import start_dashboard
+        from phiray.jobs.search.dashboard import start_dashboard
 
         board = start_dashboard(search, port=port)
         display.note(f"TensorBoard: {board.url} (Ctrl-C ends it)")
@@ -418,13 +418,13 @@ def _search(
     if address is not None and address != "auto":
         _refuse_json(as_json)
         with build_display() as display:
-            from phiray.jobs.remote import submit
-            from phiray.jobs.remote_commands import tune_command
+            from phiray.jobs.cluster.commands import tune_command
+            from phiray.jobs.cluster.remote import submit
 
             code = submit(tune_command(settings), address=address, display=display)
         raise typer.Exit(code)
     with build_display() as display:
-        from phiray.jobs.search import run_search
+        from phiray.jobs.search.run import run_search
 
         summary = run_search(settings, display=display, attach=address == "auto")
     if as_json:
@@ -484,8 +484,8 @@ def evaluate(
     if address is not None and address != "auto":
         _refuse_json(as_json)
         with build_display() as display:
-            from phiray.jobs.remote import submit
-            from phiray.jobs.remote_commands import eval_command
+            from phiray.jobs.cluster.commands import eval_command
+            from phiray.jobs.cluster.remote import submit
 
             command = eval_command(suite, checkpoint, data=data, changes=changes or [])
             code = submit(command, address=address, display=display)
@@ -501,7 +501,7 @@ def evaluate(
                 suite, checkpoint, settings=settings, root=data, progress=display.progress
             )
         else:
-            from phiray.jobs.evaluation import evaluate_on_cluster
+            from phiray.jobs.cluster.evaluation import evaluate_on_cluster
 
             result = evaluate_on_cluster(
                 suite, checkpoint, settings=settings, root=data, display=display

@@ -42,7 +42,7 @@ from phiray.data.image_rows import CaptionRows
 from phiray.data.order import OrderSettings, rank_positions
 from phiray.data.pipeline import stream_steps
 from phiray.data.pixels import decode_table
-from phiray.data.prepare import prepare_text
+from phiray.data.prepare.text import prepare_text
 from phiray.data.rows import RowSource
 from phiray.data.text_rows import TextRows
 from phiray.images.decode import decode_image

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from phiray.config.data import ImageDataConfig
-from phiray.data.annotations import say_counts
-from phiray.data.coco import CaptionedImage
-from phiray.data.conversations import Conversation
 from phiray.data.image_rows import CaptionRows, ConversationRows
+from phiray.data.sources.annotations import say_counts
+from phiray.data.sources.coco import CaptionedImage
+from phiray.data.sources.conversations import Conversation
 from phiray.data.split import Part, image_key, split_fraction
 from phiray.errors import DataError
 from phiray.evals.caption import CaptionExample, CaptionTask

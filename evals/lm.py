@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from phiray.data.records import Document
+from phiray.data.sources.records import Document
 from phiray.evals.results import Sample
 from phiray.evals.scoring import Candidate, score_candidates
 from phiray.evals.settings import EvalSettings

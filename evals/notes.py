@@ -6,7 +6,7 @@ Limits: says what settings, records and the names of files show; nothing is look
 from collections.abc import Mapping
 
 from phiray.config.data import SplitConfig
-from phiray.data.annotations import say_counts
+from phiray.data.sources.annotations import say_counts
 from phiray.evals.bootstrap import ENOUGH_CLUSTERS
 from phiray.evals.caption import CaptionTask
 from phiray.evals.examples import MAX_CONSTANT_IMAGES, MAX_IDF_IMAGES

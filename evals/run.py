@@ -22,7 +22,7 @@ from phiray.config.stages import (
     ScratchConfig,
 )
 from phiray.data.atomic import whole_folder
-from phiray.data.prepare import prepare_text
+from phiray.data.prepare.text import prepare_text
 from phiray.data.text_rows import heldout_documents
 from phiray.errors import ConfigError, DataError, ExitCode
 from phiray.evals.aggregate import aggregate_samples

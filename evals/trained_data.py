@@ -10,7 +10,7 @@ from pathlib import Path
 
 from phiray.config.stages import AlignConfig, InstructConfig
 from phiray.data.image_rows import CaptionRows, ConversationRows
-from phiray.data.prepare import plan_text
+from phiray.data.prepare.text import plan_text
 from phiray.errors import DataError
 from phiray.stages.parts import CARRIED_MANIFEST_FILE
 from phiray.stages.restore import LoadedModel

@@ -16,9 +16,9 @@ from phiray.config.data import ImageDataConfig
 from phiray.config.demo import demo_configs, find_tokenizer
 from phiray.config.stages import AlignConfig, AnyStageConfig
 from phiray.config.training import ClusterConfig
-from phiray.data.annotations import existing_files
 from phiray.data.atomic import error_from_write
-from phiray.data.documents import source_files
+from phiray.data.sources.annotations import existing_files
+from phiray.data.sources.documents import source_files
 from phiray.errors import CheckpointError, DataError, ExitCode
 from phiray.evals.report import write_report
 from phiray.evals.run import evaluate_checkpoint

@@ -2,7 +2,7 @@
 
 Source: Ray 2.60 token authentication and Train V2 settings; the values were measured on two cores.
 Limits: an embedded Ray on this machine, or the cluster that this process is a job of; submitting
-to one is in `jobs/remote.py`.
+to one is in `jobs/cluster/remote.py`.
 """
 
 import logging

@@ -17,12 +17,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from phiray.config.data import ImageDataConfig
-from phiray.data.annotations import Excluded, check_excluded, existing_files
-from phiray.data.coco import CaptionedImage, read_coco_captions
-from phiray.data.conversations import Conversation, read_conversations
-from phiray.data.node_cache import NodeCache
+from phiray.data.cache.node_cache import NodeCache
 from phiray.data.rows import FILLER, Row, bad_row, table_from_rows
 from phiray.data.sampling import choose_sample
+from phiray.data.sources.annotations import Excluded, check_excluded, existing_files
+from phiray.data.sources.coco import CaptionedImage, read_coco_captions
+from phiray.data.sources.conversations import Conversation, read_conversations
 from phiray.data.split import SETTING_OF, Part, image_key, part_of
 from phiray.errors import DataError, ExitCode
 from phiray.images.paths import MAX_BYTES, ImageFolder

@@ -6,8 +6,8 @@ Limits: a sample (`phiray/data/sampling.py` says what that means).
 from collections import Counter
 from collections.abc import Sequence
 
-from phiray.data.annotations import say_counts
 from phiray.data.sampling import choose_sample, clearly_above
+from phiray.data.sources.annotations import say_counts
 from phiray.errors import DataError, ExitCode, exit_code_of
 from phiray.images.decode import ImageError, check_image
 from phiray.storage import AnyPath

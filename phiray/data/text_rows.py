@@ -13,11 +13,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from phiray.config.data import TextDataConfig
-from phiray.data.documents import index_documents, read_document
-from phiray.data.node_cache import NodeCache
-from phiray.data.prepared import PreparedText
-from phiray.data.records import Document
+from phiray.data.cache.node_cache import NodeCache
+from phiray.data.prepare.prepared_text import PreparedText
 from phiray.data.rows import ROW_SCHEMA
+from phiray.data.sources.documents import index_documents, read_document
+from phiray.data.sources.records import Document
 from phiray.errors import DataError, ExitCode
 from phiray.text.packing import Packing
 from phiray.types import FILLER_ROW, Progress

@@ -18,7 +18,7 @@ from phiray.checkpoints.files import error_from_write, write_json, write_text
 from phiray.config.load import config_from_file
 from phiray.config.stages import AnyStageConfig
 from phiray.data import atomic
-from phiray.data.annotations import Excluded
+from phiray.data.sources.annotations import Excluded
 from phiray.errors import CheckpointError, ConfigError, DataError, ExitCode
 from phiray.stages.parts import CONFIG_FILE, MANIFEST_FILE, PreparedData, config_yaml
 

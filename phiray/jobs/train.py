@@ -22,8 +22,8 @@ from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 from phiray.checkpoints.files import write_json
 from phiray.config.stages import AlignConfig, AnyStageConfig, InstructConfig
 from phiray.config.training import ClusterConfig, ScheduledSamplingMethod
-from phiray.data.annotations import say_counts
 from phiray.data.pipeline import CPUS_PER_LONE_READER, CPUS_PER_READER
+from phiray.data.sources.annotations import say_counts
 from phiray.errors import (
     CheckpointError,
     ClusterError,
@@ -31,6 +31,7 @@ from phiray.errors import (
     ExitCode,
     error_from_payload,
 )
+from phiray.jobs.cluster.shared_storage import RAY_FOLDER, node_id
 from phiray.jobs.display import Display
 from phiray.jobs.faults import read_fault
 from phiray.jobs.node_watch import noticed_nodes
@@ -44,7 +45,6 @@ from phiray.jobs.run_folder import (
     write_excluded,
     write_manifest,
 )
-from phiray.jobs.shared_storage import RAY_FOLDER, node_id
 from phiray.jobs.tail import shown_steps
 from phiray.jobs.waiting import Need, say_labels, told_of_waiting
 from phiray.jobs.worker import num_readers, train_worker

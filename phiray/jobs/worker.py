@@ -25,11 +25,11 @@ from phiray.config.training import ClusterConfig
 from phiray.data.order import OrderSettings, micro_batches, rank_positions
 from phiray.data.pipeline import resolve_decode, stream_steps
 from phiray.errors import ClusterError, ExitCode, PhirayError, exit_code_of, payload_from_error
+from phiray.jobs.cluster.shared_storage import check_rows, refuse_unshared
 from phiray.jobs.faults import read_fault, write_fault
 from phiray.jobs.gauges import StepGauges
 from phiray.jobs.payload import TrainedRun, WorkerPayload
 from phiray.jobs.preemption import ask_preemption
-from phiray.jobs.shared_storage import check_rows, refuse_unshared
 from phiray.jobs.stop import until_stopped
 from phiray.planning.given import describe_model
 from phiray.planning.workload import count_flops, estimate_rows

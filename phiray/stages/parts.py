@@ -13,8 +13,8 @@ from torch import nn
 from phiray.config.model import MODEL_FILE, ModelDescription
 from phiray.config.show import yaml_from_config
 from phiray.config.stages import AnyStageConfig
-from phiray.data.annotations import Excluded
 from phiray.data.rows import RowSource
+from phiray.data.sources.annotations import Excluded
 from phiray.errors import DataError, ExitCode
 from phiray.storage import is_url, join, path_of
 from phiray.text.tokenizer import TOKENIZER_FILE, Tokenizer

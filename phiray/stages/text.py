@@ -8,10 +8,10 @@ from phiray.config.data import TextDataConfig
 from phiray.config.model import ModelDescription, PhiConfig, rounded_vocab_size
 from phiray.config.stages import LitgptConfig, ScratchConfig
 from phiray.config.training import StandardMethod
-from phiray.data.annotations import Excluded
-from phiray.data.node_cache import NodeCache
-from phiray.data.prepare import prepare_text
-from phiray.data.prepared import PreparedText
+from phiray.data.cache.node_cache import NodeCache
+from phiray.data.prepare.prepared_text import PreparedText
+from phiray.data.prepare.text import prepare_text
+from phiray.data.sources.annotations import Excluded
 from phiray.data.text_rows import TextRows
 from phiray.errors import ConfigError
 from phiray.models.build import LanguageModelKind, build_language_model

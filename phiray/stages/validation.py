@@ -12,9 +12,9 @@ import torch
 
 from phiray.batch import Batch
 from phiray.config.training import TrainingConfig
-from phiray.data.annotations import say_counts
 from phiray.data.batches import read_batch
 from phiray.data.sampling import choose_sample
+from phiray.data.sources.annotations import say_counts
 from phiray.errors import DataError
 from phiray.stages.parts import StageParts
 from phiray.training.collective import Collective

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from phiray.data.coco import CaptionedImage
+from phiray.data.sources.coco import CaptionedImage
 from phiray.errors import DataError
 from phiray.images.decode import ImageError, decode_image
 from phiray.text.tokenizer import Tokenizer

@@ -14,7 +14,7 @@ from phiray.config.load import load_config
 from phiray.config.stages import AlignConfig
 from phiray.errors import ConfigError, ExitCode
 from phiray.evals.settings import EvalSettings
-from phiray.jobs.remote import RemoteCommand
+from phiray.jobs.cluster.remote import RemoteCommand
 from phiray.stages.parts import PreparedData
 
 METRIC = {"value": 0.5, "ci95": [0.25, 0.75], "n": 8, "unit": "share", "higher_is_better": True}
@@ -137,7 +137,7 @@ def test_a_command_with_an_address_is_run_there_and_ends_as_it_did_there(
     monkeypatch: pytest.MonkeyPatch, words: list[str], expected: list[str]
 ) -> None:
     calls = Calls(75)
-    monkeypatch.setattr("phiray.jobs.remote.submit", calls)
+    monkeypatch.setattr("phiray.jobs.cluster.remote.submit", calls)
     run(*words, *HEAD, code=75)
     (command,) = calls.positional
     assert isinstance(command, RemoteCommand)
@@ -152,7 +152,7 @@ def test_a_command_with_an_address_is_run_there_and_ends_as_it_did_there(
     ("words", "module", "name"),
     [
         (["train", "scratch", "--config", "tiny"], "phiray.jobs.train", "train_stage"),
-        (["tune", "moe", "--config", "tiny"], "phiray.jobs.search", "run_search"),
+        (["tune", "moe", "--config", "tiny"], "phiray.jobs.search.run", "run_search"),
     ],
 )
 def test_a_job_of_a_cluster_uses_its_workers(
@@ -167,7 +167,7 @@ def test_a_job_of_a_cluster_uses_its_workers(
 
 def test_a_job_of_a_cluster_scores_on_one_of_its_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     result = Result("caption", "align", {}, [])
-    calls = stand_in(monkeypatch, "phiray.jobs.evaluation", "evaluate_on_cluster", result)
+    calls = stand_in(monkeypatch, "phiray.jobs.cluster.evaluation", "evaluate_on_cluster", result)
     stand_in(monkeypatch, "phiray.evals.results", "arms_to_json", {"align": {"rouge_l": METRIC}})
     run("eval", "caption", "runs/align", "--address", "auto")
     assert calls.positional == ("caption", Path("runs/align"))
@@ -258,7 +258,7 @@ class Findings:
 def test_data_check_ends_with_65_if_it_finds_anything(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, has_findings: bool, code: int
 ) -> None:
-    calls = stand_in(monkeypatch, "phiray.data.check", "check_data", Findings(has_findings))
+    calls = stand_in(monkeypatch, "phiray.data.check.run", "check_data", Findings(has_findings))
     assert "a.jpg" in run("data", "check", str(tmp_path), code=code)
     assert calls.positional == (tmp_path,)
     out = run("data", "check", str(tmp_path), "--json", code=code)
@@ -268,7 +268,9 @@ def test_data_check_ends_with_65_if_it_finds_anything(
 def test_data_check_of_a_file_looks_at_the_data_of_its_stage(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    calls = stand_in(monkeypatch, "phiray.data.check", "check_data", Findings(has_findings=False))
+    calls = stand_in(
+        monkeypatch, "phiray.data.check.run", "check_data", Findings(has_findings=False)
+    )
     path = tmp_path / "run.yaml"
     path.write_text("stage: align\ndata: {root: elsewhere}\n")
     run("data", "check", str(path))

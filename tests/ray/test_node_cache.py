@@ -17,7 +17,7 @@ from phiray.config.stages import AnyStageConfig
 from phiray.config.training import ClusterConfig
 from phiray.data.image_rows import CaptionRows
 from phiray.data.order import OrderSettings, rank_positions
-from phiray.data.prepare import prepare_text
+from phiray.data.prepare.text import prepare_text
 from phiray.jobs.run_folder import run_folder
 from phiray.stages.parts import config_yaml
 from phiray.stages.registry import stage_module

@@ -1,6 +1,6 @@
 """What listens while a run trains on this machine: nothing that another machine could reach.
 
-That of `phiray tune dashboard` is in `tests/unit/jobs/test_dashboard.py`.
+That of `phiray tune dashboard` is in `tests/unit/jobs/search/test_dashboard.py`.
 """
 
 import threading

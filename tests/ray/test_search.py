@@ -25,9 +25,9 @@ from phiray.config.search import AnySearch, MoeSearch, SearchConfig, grace_steps
 from phiray.config.show import yaml_from_config
 from phiray.config.stages import ScratchConfig
 from phiray.evals.search_results import SearchSummary
-from phiray.jobs.search import run_search, search_folder
-from phiray.jobs.search_log import SearchLog
-from phiray.jobs.search_plan import PLAN_FILE, TRIALS_FOLDER
+from phiray.jobs.search.log import SearchLog
+from phiray.jobs.search.plan import PLAN_FILE, TRIALS_FOLDER
+from phiray.jobs.search.run import run_search, search_folder
 from phiray.runtime import token_path
 from phiray.training.metrics_log import EVENTS_NAME, METRICS_NAME
 from tests.displays import SilentDisplay

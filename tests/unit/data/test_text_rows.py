@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from phiray.config.data import SplitConfig, TextDataConfig
-from phiray.data.node_cache import NodeCache
-from phiray.data.prepare import prepare_text
-from phiray.data.prepared import PreparedText
+from phiray.data.cache.node_cache import NodeCache
+from phiray.data.prepare.prepared_text import PreparedText
+from phiray.data.prepare.text import prepare_text
 from phiray.data.rows import ROW_SCHEMA, RowSource
 from phiray.data.split import document_key, is_heldout
 from phiray.data.text_rows import TextRows, heldout_documents

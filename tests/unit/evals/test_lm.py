@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from phiray.data.records import Document
+from phiray.data.sources.records import Document
 from phiray.evals.aggregate import aggregate_samples
 from phiray.evals.lm import (
     ScoredDocument,

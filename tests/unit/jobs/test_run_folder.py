@@ -7,7 +7,7 @@ import pytest
 from phiray.config.load import config_from_file
 from phiray.config.stages import ScratchConfig
 from phiray.config.training import ClusterConfig
-from phiray.data.annotations import Excluded
+from phiray.data.sources.annotations import Excluded
 from phiray.errors import CheckpointError, ConfigError, DataError, ExitCode
 from phiray.jobs import run_folder as run_folder_module
 from phiray.jobs.run_folder import (

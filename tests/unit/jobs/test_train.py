@@ -18,8 +18,8 @@ from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 from phiray.config.load import config_from_file
 from phiray.config.stages import AnyStageConfig, RunConfig
 from phiray.config.training import ClusterConfig, ScheduledSamplingMethod
-from phiray.data.annotations import Excluded
-from phiray.data.prepare import prepare_text
+from phiray.data.prepare.text import prepare_text
+from phiray.data.sources.annotations import Excluded
 from phiray.errors import CheckpointError, ClusterError, ConfigError, DataError, ExitCode
 from phiray.jobs import train as job
 from phiray.jobs.payload import TrainedRun

@@ -14,7 +14,8 @@ from phiray.batch import StepInput
 from phiray.config.stages import AnyStageConfig
 from phiray.config.training import ClusterConfig
 from phiray.errors import DataError, ExitCode, error_from_payload
-from phiray.jobs import shared_storage, worker
+from phiray.jobs import worker
+from phiray.jobs.cluster import shared_storage
 from phiray.jobs.faults import read_fault
 from phiray.jobs.payload import WorkerPayload
 from phiray.jobs.run_folder import run_folder

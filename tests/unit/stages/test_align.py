@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from phiray.data.annotations import Excluded
+from phiray.data.sources.annotations import Excluded
 from phiray.data.split import image_key, is_heldout
 from phiray.errors import CheckpointError, ConfigError, DataError, ExitCode
 from phiray.models.freezing import trainable_names

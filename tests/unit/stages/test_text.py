@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from phiray.data.annotations import Excluded
-from phiray.data.prepare import prepare_text
+from phiray.data.prepare.text import prepare_text
+from phiray.data.sources.annotations import Excluded
 from phiray.errors import ConfigError
 from phiray.stages.text import check_vocabulary, prepare_text_stage, text_ledger
 from phiray.text.tokenizer import Tokenizer

@@ -7,7 +7,7 @@ from phiray.config.data import ImageDataConfig, TextDataConfig
 from phiray.config.stages import AnyStageConfig
 from phiray.config.training import TrainingConfig
 from phiray.data.image_rows import CaptionRows, ConversationRows
-from phiray.data.prepare import prepare_text
+from phiray.data.prepare.text import prepare_text
 from phiray.data.text_rows import heldout_documents
 from phiray.errors import DataError
 from phiray.models.interface import as_token_model

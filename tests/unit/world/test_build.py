@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from phiray.config.data import SplitConfig
-from phiray.data.documents import iter_documents
-from phiray.data.records import Document
+from phiray.data.sources.documents import iter_documents
+from phiray.data.sources.records import Document
 from phiray.data.split import image_key, is_heldout
 from phiray.world import build
 from phiray.world.build import (

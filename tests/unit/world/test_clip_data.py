@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from phiray.data.coco import CaptionedImage
+from phiray.data.sources.coco import CaptionedImage
 from phiray.errors import DataError
 from phiray.text.tokenizer import Tokenizer
 from phiray.world.clip_data import MAX_CONTEXT, caption_table, read_clip_data

@@ -1,0 +1,1 @@
+"""Copies of data on a node's own disk."""

@@ -1,0 +1,1 @@
+"""`phiray data check`."""

@@ -1,0 +1,1 @@
+"""What is made once of the downloads, and found again ever after."""

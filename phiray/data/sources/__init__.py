@@ -1,0 +1,1 @@
+"""Readers of the downloads: from files on disk to records."""

@@ -1,0 +1,179 @@
+"""Read COCO caption files into images with their captions.
+
+Source: pycocotools (`COCO.createIndex` joins captions to images); captions_{train,val}{2014,2017}.
+Limits: captions lose their outer white space only; images that are not on disk are left out, since
+a partial download is usual, but at least one must be there.
+"""
+
+import contextlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pycocotools.coco import COCO
+
+from phiray.data.sources.annotations import Excluded, is_coco, is_llava, read_json
+from phiray.data.sources.records import text_fault
+from phiray.errors import DataError, ExitCode
+from phiray.images.paths import ImageFolder, image_id_from_name
+from phiray.storage import AnyPath
+from phiray.types import Progress
+
+Record = dict[str, object]
+
+
+@dataclass(frozen=True)
+class CaptionedImage:
+    """An image on disk and what people said about it."""
+
+    image_id: int
+    path: AnyPath
+    captions: tuple[str, ...]
+    """Stripped, not empty, no two equal."""
+
+
+@dataclass(frozen=True)
+class CocoCaptions:
+    """The usable images of some caption files, in the order of their ids."""
+
+    images: list[CaptionedImage]
+    excluded: list[Excluded]
+
+
+def read_coco_captions(
+    files: Sequence[AnyPath], folder: ImageFolder, *, progress: Progress | None = None
+) -> CocoCaptions:
+    """Join the captions of all files, by image id.
+
+    Raises:
+        DataError: if a file is not a COCO caption file (65), or no image is on disk (66).
+    """
+    paths: dict[int, AnyPath] = {}
+    captions: dict[int, list[str]] = {}
+    excluded: list[Excluded] = []
+    first_missing: AnyPath | None = None
+    for index, file in enumerate(files):
+        if progress is not None:
+            progress("reading captions", index, len(files))
+        coco = _index_file(file, excluded)
+        for image_id, image in coco.imgs.items():
+            path = _find_image(image, folder, where=file.name, excluded=excluded)
+            if path is not None:
+                paths.setdefault(image_id, path)
+                texts = captions.setdefault(image_id, [])
+                _add_captions(coco.imgToAnns[image_id], texts, where=file.name, excluded=excluded)
+            elif first_missing is None:
+                first_missing = folder.root / str(image["file_name"])
+    if progress is not None:
+        progress("reading captions", len(files), len(files))
+    if not paths:
+        raise _no_image(files, first_missing)
+    excluded += [
+        Excluded("no captions", f"image {image_id}") for image_id in paths if not captions[image_id]
+    ]
+    images = [
+        CaptionedImage(image_id, paths[image_id], tuple(captions[image_id]))
+        for image_id in sorted(paths)
+        if captions[image_id]
+    ]
+    return CocoCaptions(images, excluded)
+
+
+def _index_file(file: AnyPath, excluded: list[Excluded]) -> COCO:
+    """Read a file, keep its well-formed records, and let pycocotools join them."""
+    content = read_json(file)
+    if is_llava(content):
+        raise DataError(
+            f"{file} holds LLaVA conversations. Expected a COCO caption file. Name it in "
+            "data.conversations, and a captions_*.json in data.annotations."
+        )
+    if not isinstance(content, dict) or not is_coco(content):
+        raise DataError(
+            f"{file} has no `images` and `annotations`. Expected a COCO caption file. Name a "
+            "captions_*.json in data.annotations."
+        )
+    images = _images(content["images"], where=file.name, excluded=excluded)
+    known = {image["id"] for image in images}
+    annotations = _annotations(content["annotations"], known, where=file.name, excluded=excluded)
+    if not images or not annotations:
+        raise DataError(
+            f"{file} has {len(images)} usable images and {len(annotations)} captions. Expected at "
+            "least one of each. Name a captions_*.json (not instances_*.json) in data.annotations."
+        )
+    coco = COCO()
+    coco.dataset = {"images": images, "annotations": annotations}
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does
+        coco.createIndex()
+    return coco
+
+
+def _images(records: object, *, where: str, excluded: list[Excluded]) -> list[Record]:
+    """Keep the image records that have an integer id, seen once, and a file name."""
+    images: dict[int, Record] = {}
+    for index, record in enumerate(records if isinstance(records, list) else []):
+        image_id = record.get("id") if isinstance(record, dict) else None
+        if type(image_id) is not int or not isinstance(record.get("file_name"), str):
+            excluded.append(Excluded("bad record", f"{where} images[{index}]: {record!r:.100}"))
+        elif image_id in images:
+            excluded.append(Excluded("duplicate id", f"{where} images[{index}]: id {image_id}"))
+        else:
+            images[image_id] = record
+    return list(images.values())
+
+
+def _annotations(
+    records: object, known: set[object], *, where: str, excluded: list[Excluded]
+) -> list[Record]:
+    """Keep the caption records of known images; instances have no caption."""
+    annotations = []
+    for index, record in enumerate(records if isinstance(records, list) else []):
+        place = f"{where} annotations[{index}]"
+        if not isinstance(record, dict) or not isinstance(record.get("caption"), str):
+            excluded.append(Excluded("bad record", f"{place}: {record!r:.100}"))
+        elif type(record.get("image_id")) is not int or record["image_id"] not in known:
+            excluded.append(Excluded("unknown image", f"{place}: {record.get('image_id')!r:.30}"))
+        else:
+            annotations.append({**record, "id": index})
+    return annotations
+
+
+def _find_image(
+    image: Record, folder: ImageFolder, *, where: str, excluded: list[Excluded]
+) -> AnyPath | None:
+    """Find the file of an image record, whose name must not claim another id."""
+    name, image_id = str(image["file_name"]), image["id"]
+    if image_id_from_name(name) not in (None, image_id):
+        excluded.append(Excluded("id mismatch", f"{where}: image {image_id} is named {name!r}"))
+        return None
+    try:
+        path = folder.find(name)
+    except DataError:
+        excluded.append(Excluded("unsafe name", f"{where}: image {image_id} is named {name!r}"))
+        return None
+    if path is None:
+        excluded.append(Excluded("missing image", f"{where}: {name}"))
+    return path
+
+
+def _add_captions(
+    annotations: list[Record], texts: list[str], *, where: str, excluded: list[Excluded]
+) -> None:
+    for annotation in annotations:
+        text, place = str(annotation["caption"]).strip(), f"{where}: annotation {annotation['id']}"
+        if not text:
+            excluded.append(Excluded("empty caption", place))
+        elif fault := text_fault(text):
+            excluded.append(Excluded(fault[0], f"{place}: {fault[1]}"))
+        elif text in texts:
+            excluded.append(Excluded("duplicate caption", place))
+        else:
+            texts.append(text)
+
+
+def _no_image(files: Sequence[AnyPath], first_missing: AnyPath | None) -> DataError:
+    return DataError(
+        f"No image of {', '.join(file.name for file in files)} is on disk; the first one tried is "
+        f"{first_missing}. Expected their JPEG files below data.images. Set data.images to the "
+        "folder that holds them, or download the images of these captions.",
+        exit_code=ExitCode.MISSING_INPUT,
+    )

@@ -1,0 +1,153 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from phiray.config.data import ImageDataConfig, SplitConfig
+from phiray.data.check.images import ImageFiles, check_images
+from phiray.data.check.report import CheckReport
+from phiray.data.image_rows import CaptionRows
+from phiray.types import Progress
+from tests.image_builders import (
+    NUM_IMAGES,
+    NUM_PATCHES,
+    encoded_image,
+    file_name,
+    write_image_world,
+    write_json,
+)
+
+SPLIT = SplitConfig(heldout_fraction=0.4)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> ImageDataConfig:
+    return write_image_world(tmp_path)
+
+
+def check(config: ImageDataConfig, *, progress: Progress | None = None) -> CheckReport:
+    root = Path(config.root)
+    report = CheckReport()
+    files = ImageFiles(
+        images=root / config.images,
+        captions=sorted(root.glob("coco/annotations/*.json")),
+        conversations=sorted(root.glob("instruct/*.json")),
+        split=SPLIT,
+    )
+    check_images(files, report, progress=progress)
+    return report
+
+
+def image_path(config: ImageDataConfig, image_id: int) -> Path:
+    return Path(config.root) / config.images / "train2017" / file_name(image_id)
+
+
+def found(report: CheckReport) -> dict[str, int]:
+    return {kind: tally.count for kind, tally in report.findings.items()}
+
+
+def parts(config: ImageDataConfig) -> tuple[list[int], list[int]]:
+    """Train and held-out ids."""
+    settings = ImageDataConfig.model_validate({**config.model_dump(), "split": SPLIT.model_dump()})
+    train = CaptionRows(settings, num_patches=NUM_PATCHES, seed=0).image_ids
+    return train, [i for i in range(1, NUM_IMAGES + 1) if i not in train]
+
+
+def test_check_images_of_sound_data_finds_nothing(config: ImageDataConfig) -> None:
+    report = check(config)
+
+    train, heldout = parts(config)
+    assert found(report) == {}
+    assert report.counts == {
+        "captions": 24,
+        "conversations": 12,
+        "images": 12,
+        "train images": len(train),
+        "held-out images": len(heldout),
+    }
+
+
+def test_check_images_finds_missing_and_broken_files(config: ImageDataConfig) -> None:
+    image_path(config, 1).unlink()
+    image_path(config, 2).write_bytes(encoded_image(2)[:200])
+    image_path(config, 3).write_bytes(b"")
+
+    assert found(check(config)) == {
+        "missing image": 2,  # in the captions and in the conversations
+        "broken file: broken image": 1,
+        "broken file: empty": 1,
+    }
+
+
+def test_check_images_finds_a_picture_on_both_sides(config: ImageDataConfig) -> None:
+    train, heldout = parts(config)
+    image_path(config, heldout[0]).write_bytes(image_path(config, train[0]).read_bytes())
+
+    assert found(check(config)) == {"leak: one picture in train and held-out": 1}
+
+
+def test_check_images_finds_a_leak_under_another_name_form_and_year(
+    config: ImageDataConfig,
+) -> None:
+    train, heldout = parts(config)
+    older = (
+        Path(config.root) / config.images / "val2014" / f"COCO_val2014_{900 + heldout[0]:012d}.jpg"
+    )
+    older.parent.mkdir()
+    for candidate in range(900, 960):  # an id on the other side than train[0]
+        path = older.with_name(f"COCO_val2014_{candidate:012d}.jpg")
+        path.write_bytes(encoded_image(candidate))
+    before = check(config)
+    for path in older.parent.iterdir():
+        path.write_bytes(image_path(config, train[0]).read_bytes())
+
+    report = check(config)
+
+    num_heldout = report.counts["held-out images"] - len(heldout)
+    assert found(before) == {}
+    assert found(report)["leak: one picture in train and held-out"] == num_heldout > 0
+
+
+def test_check_images_finds_a_leak_through_a_name_without_an_id(config: ImageDataConfig) -> None:
+    train, heldout = parts(config)
+    image_path(config, heldout[0]).rename(image_path(config, heldout[0]).with_name("kitten.jpg"))
+    file = Path(config.root) / config.annotations[0]
+    content = json.loads(file.read_text().replace(file_name(heldout[0]), "train2017/kitten.jpg"))
+    write_json(file, content)
+    kitten = image_path(config, train[0]).with_name("kitten.jpg")
+    kitten.write_bytes(image_path(config, train[0]).read_bytes())
+
+    assert found(check(config))["leak: one picture in train and held-out"] == 1
+
+
+def test_check_images_compares_two_files_of_one_id(config: ImageDataConfig) -> None:
+    folder = image_path(config, 1).parents[1] / "val2014"
+    folder.mkdir()
+    (folder / "COCO_val2014_000000000001.jpg").write_bytes(encoded_image(1))
+    (folder / "COCO_val2014_000000000002.jpg").write_bytes(encoded_image(77))
+
+    report = check(config)
+
+    assert found(report) == {"one id, different files": 1}
+    assert report.notes["one id, equal files"].count == 1
+
+
+def test_check_images_reports_files_of_another_kind(config: ImageDataConfig) -> None:
+    root = Path(config.root)
+    llava = (root / "instruct" / "llava_instruct_150k.json").read_text()
+    (root / "coco" / "annotations" / "captions_val2017.json").write_text(llava)
+
+    report = check(config)
+
+    assert found(report) == {"unusable file": 1}
+    assert "holds LLaVA conversations" in report.findings["unusable file"].places[0]
+
+
+def test_all_reading_is_told_of(config: ImageDataConfig) -> None:
+    told: list[str] = []
+    check(config, progress=lambda what, done, total: told.append(what))
+    assert list(dict.fromkeys(told)) == [
+        "reading captions",
+        "reading conversations",
+        "decoding images",
+    ]

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.exceptions import RayError, RayTaskError
 from ray.tune.experiment import Trial
 
 from phiray.config.search import AnySearch
+from phiray.errors import ClusterError, ExitCode
 from phiray.jobs.cluster.shared_storage import RAY_FOLDER
 from phiray.jobs.display import Display
 from phiray.jobs.search.log import SearchLog
@@ -58,6 +60,7 @@ def run_trials(
 
     Raises:
         PhirayError: of a trial whose mistake is no matter of its own settings.
+        ClusterError: 75 if Ray lost a process that it cannot start anew.
     """
     search, base = config.search, config.base
     ended_before = set(log.endings)
@@ -90,6 +93,10 @@ def run_trials(
                 outcome = tuner.fit()
         except (KeyboardInterrupt, SystemExit):
             display.note(f"{config.run.name}: stopped. The same command goes on with it.")
+            raise
+        except RuntimeError as error:
+            if isinstance(error.__cause__, RayError):  # Tune expects no killed process
+                raise _lost_process(error.__cause__) from error
             raise
     ran = [trial for trial in plan_trials(config, folder) if trial.number not in ended_before]
     unfinished = [trial for trial in ran if log.endings.get(trial.number) != "failed"]
@@ -178,8 +185,19 @@ def _raise_first_error(
         error = read_trial_error(folder / TRIALS_FOLDER / trial.name)
         if error is not None:
             raise error
+    if errors and isinstance(errors[0], RayError) and not isinstance(errors[0], RayTaskError):
+        raise _lost_process(errors[0]) from errors[0]
     if errors:
         raise RuntimeError("a trial met a fault of phiray's") from errors[0]
+
+
+def _lost_process(error: RayError) -> ClusterError:
+    """Say that a process which watched over a trial is gone: killed, or for want of memory."""
+    return ClusterError(
+        f"Ray lost a process of the search: {str(error).strip().splitlines()[0]} What ended is "
+        "kept. Free what it lacked (`phiray doctor` shows the memory); the same command goes on.",
+        exit_code=ExitCode.RESUMABLE,
+    )
 
 
 def trials_at_once(config: AnySearch) -> int:

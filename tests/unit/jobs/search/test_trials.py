@@ -1,9 +1,17 @@
+from contextlib import nullcontext
+from pathlib import Path
+
 import pytest
 import ray
+from ray.exceptions import OutOfMemoryError, RayActorError
 
 from phiray.config.load import load_search
+from phiray.errors import ClusterError, ExitCode
 from phiray.jobs.search import trials
-from phiray.jobs.search.trials import trials_at_once
+from phiray.jobs.search.log import SearchLog
+from phiray.jobs.search.plan import plan_trials
+from phiray.jobs.search.trials import run_trials, trials_at_once
+from tests.displays import SilentDisplay
 
 TRAIN, DECODE = {"phiray/role": "train"}, {"phiray/role": "decode"}
 
@@ -61,3 +69,62 @@ def test_what_the_cluster_may_add_counts_whatever_its_labels(
     labels = "base.cluster.worker_labels={phiray/role: train}"
     growth = {"CPU": 3.0}
     assert count_trials(monkeypatch, [node({"CPU": 9.0})], labels, growth=growth) == 2
+
+
+class Outcome:
+    """What Tune returns."""
+
+    def __init__(self, error: Exception) -> None:
+        self.errors = [error]
+
+
+def run_with(monkeypatch: pytest.MonkeyPatch, folder: Path, tuner: object) -> None:
+    config = load_search("tiny", "moe", overrides=["search.num_trials=1"])
+    monkeypatch.setattr(trials, "ray_session", lambda **_: nullcontext())
+    monkeypatch.setattr(trials, "_build_tuner", lambda *_, **__: tuner)
+    run_trials(
+        config,
+        plan_trials(config, folder),
+        folder=folder,
+        log=SearchLog(folder),
+        display=SilentDisplay(),
+        attach=False,
+    )
+
+
+def test_a_process_killed_for_want_of_memory_leaves_a_search_resumable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Tuner:
+        def fit(self) -> None:
+            cause = OutOfMemoryError("6 worker(s) were killed.\nA list of them.")
+            raise RuntimeError("Caught unexpected exception") from cause
+
+    with pytest.raises(
+        ClusterError, match=r"of the search: 6 worker\(s\) were killed\. What"
+    ) as told:
+        run_with(monkeypatch, tmp_path, Tuner())
+    assert told.value.exit_code == ExitCode.RESUMABLE
+
+
+def test_a_trial_whose_process_died_leaves_a_search_resumable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Tuner:
+        def fit(self) -> Outcome:
+            return Outcome(RayActorError())
+
+    with pytest.raises(ClusterError, match="of the search: The actor") as told:
+        run_with(monkeypatch, tmp_path, Tuner())
+    assert told.value.exit_code == ExitCode.RESUMABLE
+
+
+def test_another_fault_of_tune_keeps_its_traceback(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Tuner:
+        def fit(self) -> None:
+            raise RuntimeError("no idea")
+
+    with pytest.raises(RuntimeError, match="no idea"):
+        run_with(monkeypatch, tmp_path, Tuner())

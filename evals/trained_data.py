@@ -11,6 +11,7 @@ from pathlib import Path
 from phiray.config.stages import AlignConfig, InstructConfig
 from phiray.data.image_rows import CaptionRows, ConversationRows
 from phiray.data.prepare.text import plan_text
+from phiray.data.rows import training_fingerprint_of
 from phiray.errors import DataError
 from phiray.stages.parts import CARRIED_MANIFEST_FILE
 from phiray.stages.restore import LoadedModel
@@ -63,13 +64,13 @@ def check_trained_data(
 
 
 def recorded_fingerprint(checkpoint: Path) -> str | None:
-    """Return the fingerprint that a checkpoint carries; None if there is none."""
+    """Return that of the training rows, which a checkpoint carries; None if there is none."""
     try:
         manifest = json.loads((checkpoint / CARRIED_MANIFEST_FILE).read_bytes())
         fingerprint = manifest["data"]["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return fingerprint if isinstance(fingerprint, str) else None
+    return training_fingerprint_of(fingerprint) if isinstance(fingerprint, str) else None
 
 
 def training_fingerprint(loaded: LoadedModel, *, progress: Progress | None = None) -> str:

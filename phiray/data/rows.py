@@ -4,7 +4,7 @@ Source: DESIGN 6 (a row is a position); `large_binary`, since a block of JPEGs c
 Limits: a row that cannot be used is still a row: it has an `error` and no tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -67,6 +67,19 @@ class RowSource(Protocol):
             row_ids: (rows,), each 0 .. num_rows - 1, or FILLER_ROW for an empty row.
         """
         ...
+
+
+_JOINT = "+"
+
+
+def join_fingerprints(fingerprints: Iterable[str]) -> str:
+    """Join those of the training rows and, after them, of the validation rows, if there are any."""
+    return _JOINT.join(fingerprints)
+
+
+def training_fingerprint_of(joined: str) -> str:
+    """Return the fingerprint of the training rows alone."""
+    return joined.partition(_JOINT)[0]
 
 
 @dataclass(frozen=True)

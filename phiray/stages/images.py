@@ -7,6 +7,7 @@ from phiray.config.data import ImageDataConfig
 from phiray.data.image_rows import CaptionRows, ConversationRows
 from phiray.data.length_sample import check_lengths
 from phiray.data.picture_sample import check_pictures
+from phiray.data.rows import join_fingerprints
 from phiray.stages.parts import PreparedData
 from phiray.types import Progress
 
@@ -36,8 +37,8 @@ def prepare_image_rows(
             _check_sample(part, config, progress=progress)
     parts = [part for part in (rows, validation) if part is not None]
     return PreparedData(
-        "+".join(part.fingerprint for part in parts),
-        "+".join(part.quick_fingerprint for part in parts),
+        join_fingerprints(part.fingerprint for part in parts),
+        join_fingerprints(part.quick_fingerprint for part in parts),
         rows.counts,
         tuple(rows.excluded),
     )

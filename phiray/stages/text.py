@@ -11,6 +11,7 @@ from phiray.config.training import StandardMethod
 from phiray.data.cache.node_cache import NodeCache
 from phiray.data.prepare.prepared_text import PreparedText
 from phiray.data.prepare.text import prepare_text
+from phiray.data.rows import join_fingerprints
 from phiray.data.sources.annotations import Excluded
 from phiray.data.text_rows import TextRows
 from phiray.errors import ConfigError
@@ -35,7 +36,7 @@ def prepare_text_stage(
     excluded = tuple(
         Excluded(bad.reason, f"{bad.where}: {bad.detail}") for bad in prepared.bad_documents()
     )
-    fingerprint = "+".join(fingerprints)
+    fingerprint = join_fingerprints(fingerprints)
     return PreparedData(fingerprint, fingerprint, dict(prepared.manifest.counts), excluded)
 
 

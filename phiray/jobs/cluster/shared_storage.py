@@ -17,7 +17,7 @@ from pathlib import Path
 import ray
 
 from phiray.config.stages import STAGE_ADAPTER
-from phiray.data.rows import RowSource
+from phiray.data.rows import RowSource, join_fingerprints
 from phiray.errors import ConfigError, PhirayError, payload_from_error
 from phiray.jobs.paths import input_paths
 from phiray.jobs.payload import WorkerPayload
@@ -58,7 +58,8 @@ def check_rows(payload: WorkerPayload, sources: Sequence[RowSource | None]) -> N
     """
     if _is_driver_node(payload):
         return
-    if "+".join(rows.quick_fingerprint for rows in sources if rows is not None) != payload["rows"]:
+    found = join_fingerprints(rows.quick_fingerprint for rows in sources if rows is not None)
+    if found != payload["rows"]:
         raise ConfigError(
             f"data.root: {_data_root(payload)} on node {node_name()} holds other data than the run "
             "began with: another folder lies at that path there, or files were changed since. It "

@@ -2,7 +2,15 @@
 
 import pyarrow as pa
 
-from phiray.data.rows import FILLER, ROW_SCHEMA, Row, bad_row, table_from_rows
+from phiray.data.rows import (
+    FILLER,
+    ROW_SCHEMA,
+    Row,
+    bad_row,
+    join_fingerprints,
+    table_from_rows,
+    training_fingerprint_of,
+)
 from phiray.types import FILLER_ROW
 
 
@@ -40,3 +48,8 @@ def test_bad_and_filler_rows_have_no_tokens() -> None:
 def test_tables_of_different_rows_have_one_schema() -> None:
     tables = [table_from_rows([]), table_from_rows([FILLER]), table_from_rows([Row(0, [1], [1])])]
     assert pa.concat_tables(tables).schema == ROW_SCHEMA
+
+
+def test_the_training_rows_fingerprint_is_found_with_and_without_one_of_validation_rows() -> None:
+    assert training_fingerprint_of(join_fingerprints(["abc", "def"])) == "abc"
+    assert training_fingerprint_of(join_fingerprints(["abc"])) == "abc"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from phiray.config.model import VisionConfig
+from phiray.config.stages import AnyStageConfig
 from phiray.errors import DataError
 from phiray.evals.trained_data import (
     check_trained_data,
@@ -52,7 +53,7 @@ def _moved(loaded: LoadedModel, root: Path) -> LoadedModel:
     return replace(loaded, config=loaded.config.model_copy(update={"data": data}))
 
 
-def test_training_fingerprint_is_the_one_that_each_stage_records(tmp_path: Path) -> None:
+def test_what_each_stage_records_is_found_again(tmp_path: Path) -> None:
     world, runs = stage_builders.write_world(tmp_path / "world"), tmp_path / "runs"
     clip = tmp_path / "clip"
     vision = VisionConfig(
@@ -71,8 +72,19 @@ def test_training_fingerprint_is_the_one_that_each_stage_records(tmp_path: Path)
     instruct = stage_builders.instruct_config(world, runs, checkpoint=aligned)
     stage_builders.train(instruct)
     for config in (scratch, align, instruct):
-        recorded = stage_module(config.stage).prepare(config).fingerprint
-        assert training_fingerprint(load_model(run_folder(config))) == recorded
+        loaded = load_model(run_folder(config))
+        for fraction in (0.0, 0.3):  # of a search's trials, which measure themselves on some rows
+            trained = with_validation(config, fraction)
+            recorded = stage_module(config.stage).prepare(trained).fingerprint
+            record = {"data": {"fingerprint": recorded, "counts": {}}}
+            (loaded.checkpoint_path / CARRIED_MANIFEST_FILE).write_text(json.dumps(record))
+            assert check_trained_data(replace(loaded, config=trained), is_given=False) == []
+
+
+def with_validation(config: AnyStageConfig, fraction: float) -> AnyStageConfig:
+    split = config.data.split.model_copy(update={"validation_fraction": fraction})
+    data = config.data.model_copy(update={"split": split})
+    return config.model_copy(update={"data": data})
 
 
 @pytest.mark.parametrize("stage", STAGES)

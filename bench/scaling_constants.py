@@ -38,7 +38,7 @@ from phiray.config.model import PhiConfig
 from phiray.config.stages import STAGE_ADAPTER, AlignConfig, AnyStageConfig, ScratchConfig
 from phiray.config.training import StandardMethod
 from phiray.data.collate import collate_step
-from phiray.data.image_rows import CaptionRows
+from phiray.data.image_sets import caption_rows
 from phiray.data.order import OrderSettings, rank_positions
 from phiray.data.pipeline import stream_steps
 from phiray.data.pixels import decode_table
@@ -123,7 +123,7 @@ def read_cases(setup: Path) -> dict[str, Case]:
         source: RowSource = (
             TextRows.from_prepared(prepare_text(config.data))
             if isinstance(config, ScratchConfig)
-            else CaptionRows(config.data, num_patches=config.vision.num_patches, seed=0)
+            else caption_rows(config.data, num_patches=config.vision.num_patches, seed=0)
         )
         found[config.stage] = Case(config, given, source)
     return found

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from phiray.config.data import ImageDataConfig
-from phiray.data.image_rows import CaptionRows, ConversationRows
+from phiray.data.image_rows import ImageRows
+from phiray.data.image_sets import caption_rows, conversation_rows
 from phiray.data.sources.annotations import say_counts
 from phiray.data.sources.coco import CaptionedImage
 from phiray.data.sources.conversations import Conversation
@@ -224,8 +225,8 @@ def _existing_names(config: ImageDataConfig) -> list[str]:
     return [Path(name).name for name in config.annotations if join(root, name).is_file()]
 
 
-def _caption_rows(data: EvalData, part: Part) -> CaptionRows:
-    return CaptionRows(
+def _caption_rows(data: EvalData, part: Part) -> ImageRows[CaptionedImage]:
+    return caption_rows(
         data.config,
         num_patches=data.num_patches,
         seed=_NO_CHOICE,
@@ -235,7 +236,7 @@ def _caption_rows(data: EvalData, part: Part) -> CaptionRows:
 
 
 def _conversations(data: EvalData) -> list[Conversation]:
-    return ConversationRows(
+    return conversation_rows(
         data.config,
         num_patches=data.num_patches,
         seed=_NO_CHOICE,

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from phiray.config.stages import AlignConfig, InstructConfig
-from phiray.data.image_rows import CaptionRows, ConversationRows
+from phiray.data.image_sets import caption_rows, conversation_rows
 from phiray.data.prepare.text import plan_text
 from phiray.data.rows import training_fingerprint_of
 from phiray.errors import DataError
@@ -84,10 +84,10 @@ def training_fingerprint(loaded: LoadedModel, *, progress: Progress | None = Non
         return plan_text(config.data, progress=progress).fingerprint
     assert vision is not None
     if isinstance(config, AlignConfig):
-        return CaptionRows(
+        return caption_rows(
             config.data, num_patches=vision.num_patches, seed=config.run.seed, progress=progress
         ).fingerprint
-    return ConversationRows(
+    return conversation_rows(
         config.data,
         num_patches=vision.num_patches,
         seed=config.run.seed,

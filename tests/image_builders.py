@@ -3,17 +3,28 @@
 import io
 import json
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
 from phiray.config.data import ImageDataConfig
+from phiray.data.split import Part
+from phiray.stages.images import AnyImageRows
 from tests.text_builders import write_tokenizer
 
 NUM_IMAGES = 12
 CAPTIONS_PER_IMAGE = 2
 IMAGE_SIZE = 16
 NUM_PATCHES = 4
+
+
+class BuildRows(Protocol):
+    """Either of the two functions that make rows of an image data set."""
+
+    def __call__(
+        self, config: ImageDataConfig, *, num_patches: int, seed: int, part: Part = "train"
+    ) -> AnyImageRows: ...
 
 
 def encoded_image(

@@ -6,7 +6,9 @@ Limits: one image per row; the caption follows the image without a prompt.
 
 from phiray.config.model import ModelDescription
 from phiray.config.stages import AlignConfig
-from phiray.data.image_rows import CaptionRows
+from phiray.data.image_rows import ImageRows
+from phiray.data.image_sets import caption_rows
+from phiray.data.sources.coco import CaptionedImage
 from phiray.data.split import Part
 from phiray.models.clip import ClipTower
 from phiray.models.freezing import freeze_for_stage
@@ -81,7 +83,7 @@ def build(config: AlignConfig) -> StageParts:
     )
 
 
-def _validation_rows(config: AlignConfig) -> CaptionRows | None:
+def _validation_rows(config: AlignConfig) -> ImageRows[CaptionedImage] | None:
     if config.data.split.validation_fraction == 0:
         return None
     return _rows(config, part="validation")
@@ -89,8 +91,8 @@ def _validation_rows(config: AlignConfig) -> CaptionRows | None:
 
 def _rows(
     config: AlignConfig, *, part: Part = "train", progress: Progress | None = None
-) -> CaptionRows:
-    return CaptionRows(
+) -> ImageRows[CaptionedImage]:
+    return caption_rows(
         config.data,
         num_patches=config.vision.num_patches,
         seed=config.run.seed,

@@ -4,21 +4,23 @@ Limits: samples, so that a large data set is judged in seconds; the run itself c
 """
 
 from phiray.config.data import ImageDataConfig
-from phiray.data.image_rows import CaptionRows, ConversationRows
+from phiray.data.image_rows import ImageRows
 from phiray.data.length_sample import check_lengths
 from phiray.data.picture_sample import check_pictures
 from phiray.data.rows import join_fingerprints
+from phiray.data.sources.coco import CaptionedImage
+from phiray.data.sources.conversations import Conversation
 from phiray.stages.parts import PreparedData
 from phiray.types import Progress
 
-ImageRows = CaptionRows | ConversationRows
+AnyImageRows = ImageRows[CaptionedImage] | ImageRows[Conversation]
 
 
 def prepare_image_rows(
-    rows: ImageRows,
+    rows: AnyImageRows,
     config: ImageDataConfig,
     *,
-    validation: ImageRows | None,
+    validation: AnyImageRows | None,
     progress: Progress | None,
 ) -> PreparedData:
     """Refuse rows of which too many could not be used, and say what the rows are.
@@ -44,7 +46,9 @@ def prepare_image_rows(
     )
 
 
-def _check_sample(rows: ImageRows, config: ImageDataConfig, *, progress: Progress | None) -> None:
+def _check_sample(
+    rows: AnyImageRows, config: ImageDataConfig, *, progress: Progress | None
+) -> None:
     paths = list(dict.fromkeys(example.path for example in rows.examples))
     check_pictures(paths, max_bad_fraction=config.max_bad_fraction)
     check_lengths(

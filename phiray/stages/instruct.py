@@ -6,7 +6,9 @@ Limits: full fine-tuning; no LoRA yet.
 
 from phiray.config.model import VisionConfig
 from phiray.config.stages import InstructConfig, image_length_fault
-from phiray.data.image_rows import ConversationRows
+from phiray.data.image_rows import ImageRows
+from phiray.data.image_sets import conversation_rows
+from phiray.data.sources.conversations import Conversation
 from phiray.data.split import Part
 from phiray.errors import ConfigError
 from phiray.models.freezing import freeze_for_stage
@@ -80,7 +82,9 @@ def build(config: InstructConfig) -> StageParts:
     )
 
 
-def _validation_rows(config: InstructConfig, vision: VisionConfig) -> ConversationRows | None:
+def _validation_rows(
+    config: InstructConfig, vision: VisionConfig
+) -> ImageRows[Conversation] | None:
     if config.data.split.validation_fraction == 0:
         return None
     return _rows(config, vision, part="validation")
@@ -92,8 +96,8 @@ def _rows(
     *,
     part: Part = "train",
     progress: Progress | None = None,
-) -> ConversationRows:
-    return ConversationRows(
+) -> ImageRows[Conversation]:
+    return conversation_rows(
         config.data,
         num_patches=vision.num_patches,
         seed=config.run.seed,

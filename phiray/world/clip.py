@@ -19,7 +19,7 @@ from phiray.checkpoints.files import error_from_write, write_json, write_tensors
 from phiray.config.data import ImageDataConfig
 from phiray.config.model import VisionConfig
 from phiray.config.presets import TINY_TOWER_EMBED_DIM, TINY_TOWER_LAYERS
-from phiray.data.image_rows import CaptionRows
+from phiray.data.image_sets import caption_rows
 from phiray.models.clip import GREY_LEVELS, build_clip_model
 from phiray.models.clip_weights import CONFIG_NAME, WEIGHTS_NAME
 from phiray.types import Progress
@@ -61,7 +61,7 @@ def train_clip(
     Returns:
         What the record of this training says.
     """
-    rows = CaptionRows(data, num_patches=vision.num_patches, seed=seed, progress=progress)
+    rows = caption_rows(data, num_patches=vision.num_patches, seed=seed, progress=progress)
     clip_data = read_clip_data(
         rows.examples, rows.tokenizer, image_size=vision.image_size, progress=progress
     )

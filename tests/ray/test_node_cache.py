@@ -15,7 +15,7 @@ import torch
 from phiray.config.data import TextDataConfig
 from phiray.config.stages import AnyStageConfig
 from phiray.config.training import ClusterConfig
-from phiray.data.image_rows import CaptionRows
+from phiray.data.image_rows import ImageRows
 from phiray.data.order import OrderSettings, rank_positions
 from phiray.data.prepare.text import prepare_text
 from phiray.jobs.run_folder import run_folder
@@ -72,7 +72,7 @@ def train_here(config: AnyStageConfig, runs: Path) -> Path:
 def images_of_ranks(config: AnyStageConfig) -> list[set[str]]:
     """Return the hashes of the images that each worker reads."""
     rows = stage_module(config.stage).build(config).source
-    assert isinstance(rows, CaptionRows)
+    assert isinstance(rows, ImageRows)
     order = OrderSettings(config.run.seed, rows.num_rows, config.training.global_batch_size)
     found = []
     for rank in range(2):

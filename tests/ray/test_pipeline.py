@@ -10,8 +10,10 @@ import ray
 import torch
 
 from phiray.batch import StepInput
-from phiray.data.image_rows import ROWS_PER_BLOCK, CaptionRows
+from phiray.data.image_rows import ROWS_PER_BLOCK, ImageRows
+from phiray.data.image_sets import caption_rows
 from phiray.data.pipeline import Decode, stream_steps
+from phiray.data.sources.coco import CaptionedImage
 from phiray.types import FILLER_ROW
 from tests.image_builders import IMAGE_SIZE, NUM_PATCHES, write_image_world
 from tests.step_reader import read_steps
@@ -27,9 +29,9 @@ PAD = 7
 
 
 @pytest.fixture
-def rows(tmp_path: Path) -> CaptionRows:
+def rows(tmp_path: Path) -> ImageRows[CaptionedImage]:
     """Captions of twelve images, one of them broken and one missing at reading time."""
-    rows = CaptionRows(write_image_world(tmp_path), num_patches=NUM_PATCHES, seed=0)
+    rows = caption_rows(write_image_world(tmp_path), num_patches=NUM_PATCHES, seed=0)
     Path(str(rows.examples[1].path)).write_bytes(b"not a picture")
     Path(str(rows.examples[2].path)).unlink()
     return rows
@@ -53,7 +55,7 @@ def assert_equal_steps(left: StepInput, right: StepInput) -> None:
 @pytest.mark.usefixtures("shared_ray")
 @pytest.mark.parametrize(("decode", "num_readers"), [("worker", 1), ("tasks", 2)])
 def test_stream_steps_equals_read_steps(
-    rows: CaptionRows, decode: Decode, num_readers: int
+    rows: ImageRows[CaptionedImage], decode: Decode, num_readers: int
 ) -> None:
     positions = planned_positions(rows.num_rows)
     expected = list(read_steps(rows, positions, pad_id=PAD, image_size=IMAGE_SIZE))
@@ -80,14 +82,14 @@ def test_stream_steps_equals_read_steps(
 
 
 @pytest.mark.usefixtures("shared_ray")
-def test_stream_steps_without_steps_is_empty(rows: CaptionRows) -> None:
+def test_stream_steps_without_steps_is_empty(rows: ImageRows[CaptionedImage]) -> None:
     positions = np.empty((0, 1, 4), dtype=np.int64)
 
     assert list(stream_steps(rows, positions, pad_id=PAD, image_size=IMAGE_SIZE)) == []
 
 
 @pytest.mark.usefixtures("shared_ray")
-def test_stream_steps_gives_its_cpus_back(rows: CaptionRows) -> None:
+def test_stream_steps_gives_its_cpus_back(rows: ImageRows[CaptionedImage]) -> None:
     positions = planned_positions(rows.num_rows)[:2]
 
     list(stream_steps(rows, positions, pad_id=PAD, image_size=IMAGE_SIZE))

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from phiray.data.batches import read_batch
-from phiray.data.image_rows import CaptionRows
+from phiray.data.image_sets import caption_rows
 from phiray.data.text_rows import TextRows
 from phiray.text.packing import Packing
 from tests.image_builders import IMAGE_SIZE, NUM_PATCHES, write_image_world
@@ -14,7 +14,7 @@ PAD = 99
 
 
 def test_read_batch_gives_what_the_steps_of_a_run_give(tmp_path: Path) -> None:
-    rows = CaptionRows(write_image_world(tmp_path), num_patches=NUM_PATCHES, seed=0)
+    rows = caption_rows(write_image_world(tmp_path), num_patches=NUM_PATCHES, seed=0)
     ids = np.array([4, 0, 7])
     batch, bad_rows = read_batch(rows, ids, pad_id=PAD, image_size=IMAGE_SIZE)
     assert bad_rows == []
@@ -35,7 +35,7 @@ def test_read_batch_of_text_has_no_pictures(tmp_path: Path) -> None:
 
 
 def test_rows_that_cannot_be_read_have_no_weight_and_are_listed(tmp_path: Path) -> None:
-    rows = CaptionRows(write_image_world(tmp_path), num_patches=NUM_PATCHES, seed=0)
+    rows = caption_rows(write_image_world(tmp_path), num_patches=NUM_PATCHES, seed=0)
     for picture in tmp_path.rglob("*.jpg"):
         picture.write_bytes(b"no picture")
     batch, bad_rows = read_batch(rows, np.array([4, 0]), pad_id=PAD, image_size=IMAGE_SIZE)

@@ -7,9 +7,11 @@ import torch
 
 from phiray.config.data import ImageDataConfig
 from phiray.data.collate import collate, collate_step
-from phiray.data.image_rows import CaptionRows
+from phiray.data.image_rows import ImageRows
+from phiray.data.image_sets import caption_rows
 from phiray.data.pixels import decode_table
 from phiray.data.rows import FILLER, Row, bad_row, table_from_rows
+from phiray.data.sources.coco import CaptionedImage
 from phiray.images.decode import decode_image
 from phiray.types import FILLER_ROW, IGNORE_INDEX, BadRow
 from tests.image_builders import IMAGE_SIZE, NUM_PATCHES, encoded_image, write_image_world
@@ -19,8 +21,8 @@ PAD = 99
 
 
 @pytest.fixture
-def rows(tmp_path: Path) -> CaptionRows:
-    return CaptionRows(write_image_world(tmp_path), num_patches=NUM_PATCHES, seed=0)
+def rows(tmp_path: Path) -> ImageRows[CaptionedImage]:
+    return caption_rows(write_image_world(tmp_path), num_patches=NUM_PATCHES, seed=0)
 
 
 def image_table() -> pa.Table:
@@ -90,7 +92,7 @@ def test_collate_does_not_depend_on_how_a_table_is_chunked() -> None:
     torch.testing.assert_close(dict(parts), dict(whole), rtol=0, atol=0)
 
 
-def test_steps_hold_the_planned_rows(rows: CaptionRows) -> None:
+def test_steps_hold_the_planned_rows(rows: ImageRows[CaptionedImage]) -> None:
     positions = np.arange(12).reshape(3, 2, 2)
     positions[2, 1, 1] = FILLER_ROW
 
@@ -101,7 +103,7 @@ def test_steps_hold_the_planned_rows(rows: CaptionRows) -> None:
     assert all(batch["pixel_values"].dtype == torch.uint8 for batch in steps[0].micro_batches)
 
 
-def test_image_positions_and_images_are_counted_alike(rows: CaptionRows) -> None:
+def test_image_positions_and_images_are_counted_alike(rows: ImageRows[CaptionedImage]) -> None:
     positions = np.arange(8).reshape(1, 1, 8)
     Path(str(rows.examples[1].path)).write_bytes(b"not a picture")
 
@@ -115,7 +117,7 @@ def test_image_positions_and_images_are_counted_alike(rows: CaptionRows) -> None
 
 def test_real_images_give_no_bad_row(shared_data: Path) -> None:
     config = ImageDataConfig(root=str(shared_data), tokenizer="tokenizer/phi-2-reconstructed")
-    rows = CaptionRows(config, num_patches=49, seed=0, part="heldout")
+    rows = caption_rows(config, num_patches=49, seed=0, part="heldout")
     positions = np.arange(rows.num_rows)[None, None]
 
     (step,) = read_steps(rows, positions, pad_id=rows.tokenizer.pad_id, image_size=32)

@@ -1,4 +1,3 @@
-import json
 import pickle
 import shutil
 import socket
@@ -9,17 +8,18 @@ import pytest
 
 from phiray.config.data import ImageDataConfig
 from phiray.data import image_rows
-from phiray.data.image_rows import CaptionRows, ConversationRows
+from phiray.data.image_rows import ImageRows
+from phiray.data.image_sets import caption_rows, conversation_rows
 from phiray.data.rows import ROW_SCHEMA, RowSource
-from phiray.data.split import image_key, is_heldout
+from phiray.data.sources.coco import CaptionedImage
 from phiray.errors import DataError, ExitCode
 from phiray.storage import AnyPath, FileVersion, version_of
 from phiray.text.prompts import caption_row, conversation_row
 from phiray.types import FILLER_ROW
 from tests.image_builders import (
     CAPTIONS_PER_IMAGE,
-    NUM_IMAGES,
     NUM_PATCHES,
+    BuildRows,
     file_name,
     write_image_world,
 )
@@ -32,40 +32,17 @@ def config(tmp_path: Path) -> ImageDataConfig:
     return ImageDataConfig.model_validate({**world.model_dump(), "max_length": 400, "split": split})
 
 
-def caption_rows(config: ImageDataConfig, **options: object) -> CaptionRows:
+def rows_of(config: ImageDataConfig, **options: object) -> ImageRows[CaptionedImage]:
     settings = {"num_patches": NUM_PATCHES, "seed": 0, **options}
-    return CaptionRows(config, **settings)  # type: ignore[arg-type]  # options of the tests
+    return caption_rows(config, **settings)  # type: ignore[arg-type]  # options of the tests
 
 
 def with_settings(config: ImageDataConfig, **settings: object) -> ImageDataConfig:
     return ImageDataConfig.model_validate({**config.model_dump(), **settings})
 
 
-def test_parts_divide_the_images_by_id(config: ImageDataConfig) -> None:
-    train = caption_rows(config)
-    heldout = caption_rows(config, part="heldout")
-
-    assert sorted(train.image_ids + heldout.image_ids) == list(range(1, NUM_IMAGES + 1))
-    assert heldout.image_ids == [
-        image_id
-        for image_id in range(1, NUM_IMAGES + 1)
-        if is_heldout(
-            image_key(image_id),
-            salt=config.split.salt,
-            heldout_fraction=config.split.heldout_fraction,
-        )
-    ]
-    assert heldout.image_ids
-
-
-def test_both_stages_hold_out_the_same_images(config: ImageDataConfig) -> None:
-    conversations = ConversationRows(config, num_patches=NUM_PATCHES, seed=0, part="heldout")
-
-    assert conversations.image_ids == caption_rows(config, part="heldout").image_ids
-
-
 def test_caption_rows_reads_rows_in_the_order_asked_for(config: ImageDataConfig) -> None:
-    rows = caption_rows(config)
+    rows = rows_of(config)
     last = rows.num_rows - 1
 
     table = rows.read(np.array([last, FILLER_ROW, 0]))
@@ -81,7 +58,7 @@ def test_caption_rows_reads_rows_in_the_order_asked_for(config: ImageDataConfig)
 
 
 def test_caption_rows_has_one_row_per_caption(config: ImageDataConfig) -> None:
-    rows = caption_rows(config)
+    rows = rows_of(config)
 
     table = rows.read(np.arange(rows.num_rows))
 
@@ -92,7 +69,7 @@ def test_caption_rows_has_one_row_per_caption(config: ImageDataConfig) -> None:
 
 def test_conversation_rows_has_one_row_per_conversation(config: ImageDataConfig) -> None:
     kind = with_settings(config, system_prompt="Be kind.")
-    rows = ConversationRows(kind, num_patches=NUM_PATCHES, seed=0)
+    rows = conversation_rows(kind, num_patches=NUM_PATCHES, seed=0)
 
     table = rows.read(np.array([1]))
 
@@ -108,18 +85,8 @@ def test_conversation_rows_has_one_row_per_conversation(config: ImageDataConfig)
     assert table["labels"][0].as_py() == expected.labels
 
 
-def test_max_images_chooses_train_images_by_seed(config: ImageDataConfig) -> None:
-    small = with_settings(config, max_images=3)
-    choices = [tuple(caption_rows(small, seed=seed).image_ids) for seed in range(8)]
-
-    assert {len(choice) for choice in choices} == {3}
-    assert len(set(choices)) > 1
-    assert choices[0] == tuple(caption_rows(small, seed=0).image_ids)
-    assert len(caption_rows(small, part="heldout").image_ids) > 3
-
-
 def test_a_pickled_source_reads_the_same_rows(config: ImageDataConfig) -> None:
-    rows = caption_rows(config)
+    rows = rows_of(config)
     ids = np.arange(rows.num_rows)
 
     again = pickle.loads(pickle.dumps(rows))
@@ -130,20 +97,20 @@ def test_a_pickled_source_reads_the_same_rows(config: ImageDataConfig) -> None:
 
 def test_fingerprint_changes_with_rows_and_settings(config: ImageDataConfig) -> None:
     fingerprints = {
-        caption_rows(config).fingerprint,
-        caption_rows(config, part="heldout").fingerprint,
-        caption_rows(config, num_patches=NUM_PATCHES + 1).fingerprint,
-        caption_rows(with_settings(config, max_images=3)).fingerprint,
-        ConversationRows(config, num_patches=NUM_PATCHES, seed=0).fingerprint,
+        rows_of(config).fingerprint,
+        rows_of(config, part="heldout").fingerprint,
+        rows_of(config, num_patches=NUM_PATCHES + 1).fingerprint,
+        rows_of(with_settings(config, max_images=3)).fingerprint,
+        conversation_rows(config, num_patches=NUM_PATCHES, seed=0).fingerprint,
     }
 
     assert len(fingerprints) == 5
 
 
-@pytest.mark.parametrize("kind", [CaptionRows, ConversationRows])
+@pytest.mark.parametrize("kind", [caption_rows, conversation_rows])
 def test_fingerprint_does_not_depend_on_where_the_data_lies(
     config: ImageDataConfig,
-    kind: type[CaptionRows] | type[ConversationRows],
+    kind: BuildRows,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     moved = tmp_path_factory.mktemp("moved") / "data"
@@ -155,9 +122,9 @@ def test_fingerprint_does_not_depend_on_where_the_data_lies(
     assert after.fingerprint == before
 
 
-@pytest.mark.parametrize("kind", [CaptionRows, ConversationRows])
+@pytest.mark.parametrize("kind", [caption_rows, conversation_rows])
 def test_fingerprint_changes_with_the_size_of_an_image_that_is_used(
-    config: ImageDataConfig, kind: type[CaptionRows] | type[ConversationRows]
+    config: ImageDataConfig, kind: BuildRows
 ) -> None:
     def fingerprint() -> str:
         return kind(config, num_patches=NUM_PATCHES, seed=0).fingerprint
@@ -173,10 +140,10 @@ def test_fingerprint_changes_with_the_size_of_an_image_that_is_used(
     assert fingerprint() != before
 
 
-@pytest.mark.parametrize("kind", [CaptionRows, ConversationRows])
+@pytest.mark.parametrize("kind", [caption_rows, conversation_rows])
 def test_quick_fingerprint_looks_at_the_same_few_images_and_at_all_texts(
     config: ImageDataConfig,
-    kind: type[CaptionRows] | type[ConversationRows],
+    kind: BuildRows,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looked: list[AnyPath] = []
@@ -203,7 +170,7 @@ def test_quick_fingerprint_looks_at_the_same_few_images_and_at_all_texts(
 
 
 def test_fingerprint_marks_an_image_that_is_gone(config: ImageDataConfig) -> None:
-    whole, empty, gone = caption_rows(config), caption_rows(config), caption_rows(config)
+    whole, empty, gone = rows_of(config), rows_of(config), rows_of(config)
     fingerprints = {whole.fingerprint}
     path = Path(str(whole.examples[0].path))
 
@@ -216,7 +183,7 @@ def test_fingerprint_marks_an_image_that_is_gone(config: ImageDataConfig) -> Non
 
 
 def test_rows_that_cannot_be_used_keep_their_place(config: ImageDataConfig) -> None:
-    rows = caption_rows(config)
+    rows = rows_of(config)
     Path(str(rows.examples[0].path)).unlink()
 
     table = rows.read(np.array([0, CAPTIONS_PER_IMAGE]))
@@ -225,10 +192,10 @@ def test_rows_that_cannot_be_used_keep_their_place(config: ImageDataConfig) -> N
     assert file_name(rows.image_ids[0]) in table["detail"][0].as_py()
 
 
-@pytest.mark.parametrize("kind", [CaptionRows, ConversationRows])
+@pytest.mark.parametrize("kind", [caption_rows, conversation_rows])
 @pytest.mark.parametrize("scheme", ["", "file://"])
 def test_rows_without_any_folder_name_the_node(
-    config: ImageDataConfig, scheme: str, kind: type[CaptionRows] | type[ConversationRows]
+    config: ImageDataConfig, scheme: str, kind: BuildRows
 ) -> None:
     there = with_settings(config, root=f"{scheme}{config.root}")
     rows = kind(there, num_patches=NUM_PATCHES, seed=0)
@@ -240,9 +207,9 @@ def test_rows_without_any_folder_name_the_node(
     assert caught.value.exit_code == ExitCode.MISSING_INPUT
 
 
-@pytest.mark.parametrize("kind", [CaptionRows, ConversationRows])
+@pytest.mark.parametrize("kind", [caption_rows, conversation_rows])
 def test_rows_through_a_nodes_cache_are_the_same(
-    config: ImageDataConfig, tmp_path: Path, kind: type[CaptionRows] | type[ConversationRows]
+    config: ImageDataConfig, tmp_path: Path, kind: BuildRows
 ) -> None:
     node = tmp_path / "node"
     direct = kind(config, num_patches=NUM_PATCHES, seed=0)
@@ -264,12 +231,12 @@ def test_rows_through_a_nodes_cache_are_the_same(
     assert stored == sorted(example.path.read_bytes() for example in rows.examples[1:])
 
 
-@pytest.mark.parametrize("kind", [CaptionRows, ConversationRows])
+@pytest.mark.parametrize("kind", [caption_rows, conversation_rows])
 @pytest.mark.parametrize("has_cache", [False, True])
 def test_rows_of_a_url_are_those_of_the_folder(
     config: ImageDataConfig,
     tmp_path: Path,
-    kind: type[CaptionRows] | type[ConversationRows],
+    kind: BuildRows,
     has_cache: bool,
 ) -> None:
     node = str(tmp_path / "node") if has_cache else None
@@ -289,54 +256,11 @@ def test_rows_of_a_url_are_those_of_the_folder(
 
 def test_fingerprint_of_a_url_is_that_of_the_folder(config: ImageDataConfig) -> None:
     there = with_settings(config, root=f"file://{config.root}")
-    assert caption_rows(there).fingerprint == caption_rows(config).fingerprint
+    assert rows_of(there).fingerprint == rows_of(config).fingerprint
 
 
-@pytest.mark.parametrize("kind", [CaptionRows, ConversationRows])
-def test_rows_that_are_too_long_keep_their_place(
-    config: ImageDataConfig, kind: type[CaptionRows] | type[ConversationRows]
-) -> None:
+@pytest.mark.parametrize("kind", [caption_rows, conversation_rows])
+def test_rows_that_are_too_long_keep_their_place(config: ImageDataConfig, kind: BuildRows) -> None:
     rows = kind(with_settings(config, max_length=8), num_patches=NUM_PATCHES, seed=0)
 
     assert rows.read(np.array([0]))["error"].to_pylist() == ["too long"]
-
-
-def test_too_many_bad_records_stop_the_run(config: ImageDataConfig) -> None:
-    file = Path(config.root) / config.annotations[0]
-    content = json.loads(file.read_text())
-    content["annotations"][0]["caption"] = " "
-    file.write_text(json.dumps(content))
-
-    with pytest.raises(DataError, match=r"1 of 24 records .*empty caption"):
-        caption_rows(config)
-    assert (
-        caption_rows(with_settings(config, max_bad_fraction=0.1)).counts["left out: empty caption"]
-        == 1
-    )
-
-
-def test_an_empty_part_is_refused(config: ImageDataConfig) -> None:
-    nearly_none = with_settings(config, split={"heldout_fraction": 1e-9})
-
-    with pytest.raises(DataError, match="heldout part has 0 of 12 images"):
-        caption_rows(nearly_none, part="heldout")
-
-
-def test_validation_images_are_no_training_images(config: ImageDataConfig) -> None:
-    split = {"heldout_fraction": 0.4, "validation_fraction": 0.3}
-    with_it = with_settings(config, split=split)
-    validation = caption_rows(with_it, part="validation").image_ids
-    assert validation
-    assert (
-        caption_rows(with_it, part="heldout").image_ids
-        == caption_rows(config, part="heldout").image_ids
-    )
-    rest = sorted([*validation, *caption_rows(with_it).image_ids])
-    assert rest == sorted(caption_rows(config).image_ids)
-
-
-def test_a_missing_folder_is_missing_input(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="None of the 4 files") as caught:
-        caption_rows(ImageDataConfig(root=str(tmp_path / "nothing")))
-
-    assert caught.value.exit_code == ExitCode.MISSING_INPUT

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from phiray.config.data import SplitConfig
-from phiray.data.image_rows import CaptionRows
+from phiray.data.image_sets import caption_rows
 from phiray.errors import DataError
 from phiray.evals.examples import EvalData, load_caption_task, load_instruct_task
 from phiray.evals.settings import EvalSettings
@@ -33,7 +33,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> EvalData:
 
 def test_load_caption_task_takes_heldout_images_and_train_captions(data: EvalData) -> None:
     task, said = load_caption_task(data)
-    train = CaptionRows(data.config, num_patches=4, seed=0, part="train")
+    train = caption_rows(data.config, num_patches=4, seed=0, part="train")
     ids = [example.image_id for example in task.examples]
     assert len(set(ids)) == len(ids) <= 6
     assert not set(ids) & set(train.image_ids)

@@ -3,12 +3,12 @@ from pathlib import Path
 import pytest
 
 from phiray.config.data import ImageDataConfig
-from phiray.data.image_rows import CaptionRows, ConversationRows
+from phiray.data.image_sets import caption_rows, conversation_rows
 from phiray.errors import DataError
 from phiray.stages.images import prepare_image_rows
-from tests.image_builders import NUM_PATCHES, write_image_world
+from tests.image_builders import NUM_PATCHES, BuildRows, write_image_world
 
-ROWS = [CaptionRows, ConversationRows]
+ROWS = [caption_rows, conversation_rows]
 
 
 def config_of(folder: Path, *, max_length: int = 400) -> ImageDataConfig:
@@ -17,9 +17,7 @@ def config_of(folder: Path, *, max_length: int = 400) -> ImageDataConfig:
 
 
 @pytest.mark.parametrize("kind", ROWS)
-def test_whole_rows_are_told_by_what_they_are(
-    tmp_path: Path, kind: type[CaptionRows | ConversationRows]
-) -> None:
+def test_whole_rows_are_told_by_what_they_are(tmp_path: Path, kind: BuildRows) -> None:
     config = config_of(tmp_path)
     rows = kind(config, num_patches=NUM_PATCHES, seed=0)
     prepared = prepare_image_rows(rows, config, validation=None, progress=None)
@@ -29,9 +27,7 @@ def test_whole_rows_are_told_by_what_they_are(
 
 
 @pytest.mark.parametrize("kind", ROWS)
-def test_broken_pictures_are_refused(
-    tmp_path: Path, kind: type[CaptionRows | ConversationRows]
-) -> None:
+def test_broken_pictures_are_refused(tmp_path: Path, kind: BuildRows) -> None:
     config = config_of(tmp_path)
     for picture in tmp_path.rglob("*.jpg"):
         picture.write_bytes(b"no picture")
@@ -41,9 +37,7 @@ def test_broken_pictures_are_refused(
 
 
 @pytest.mark.parametrize("kind", ROWS)
-def test_rows_that_do_not_fit_are_refused(
-    tmp_path: Path, kind: type[CaptionRows | ConversationRows]
-) -> None:
+def test_rows_that_do_not_fit_are_refused(tmp_path: Path, kind: BuildRows) -> None:
     config = config_of(tmp_path, max_length=8)
     rows = kind(config, num_patches=NUM_PATCHES, seed=0)
     with pytest.raises(DataError, match=r"data\.max_length is .* take more tokens"):
@@ -52,8 +46,8 @@ def test_rows_that_do_not_fit_are_refused(
 
 def test_validation_rows_are_looked_at_and_told_apart_as_well(tmp_path: Path) -> None:
     config = config_of(tmp_path / "a")
-    rows = CaptionRows(config, num_patches=NUM_PATCHES, seed=0)
-    other = CaptionRows(config_of(tmp_path / "b"), num_patches=NUM_PATCHES, seed=0)
+    rows = caption_rows(config, num_patches=NUM_PATCHES, seed=0)
+    other = caption_rows(config_of(tmp_path / "b"), num_patches=NUM_PATCHES, seed=0)
     prepared = prepare_image_rows(rows, config, validation=other, progress=None)
     assert prepared.fingerprint == f"{rows.fingerprint}+{other.fingerprint}"
     assert prepared.quick_fingerprint == f"{rows.quick_fingerprint}+{other.quick_fingerprint}"

@@ -6,7 +6,8 @@ import pytest
 from phiray.config.data import ImageDataConfig, TextDataConfig
 from phiray.config.stages import AnyStageConfig
 from phiray.config.training import TrainingConfig
-from phiray.data.image_rows import CaptionRows, ConversationRows
+from phiray.data.image_rows import ImageRows
+from phiray.data.image_sets import caption_rows, conversation_rows
 from phiray.data.prepare.text import prepare_text
 from phiray.data.text_rows import heldout_documents
 from phiray.errors import DataError
@@ -81,7 +82,7 @@ def test_every_stage_measures_rows_that_it_does_not_train_on(config: AnyStageCon
 def test_train_validation_and_heldout_images_are_apart(
     stage: str, world: Path, tmp_path: Path, clip: Path, align: Trained, scratch: Trained
 ) -> None:
-    kind = CaptionRows if stage == "align" else ConversationRows
+    kind = caption_rows if stage == "align" else conversation_rows
     base = (
         align_config(world, tmp_path, clip=clip, language_model=scratch.run_dir)
         if stage == "align"
@@ -89,8 +90,8 @@ def test_train_validation_and_heldout_images_are_apart(
     )
     config = with_validation(base, 0.4)
     parts = stage_module(stage).build(config)
-    assert isinstance(parts.source, CaptionRows | ConversationRows)
-    assert isinstance(parts.validation, CaptionRows | ConversationRows)
+    assert isinstance(parts.source, ImageRows)
+    assert isinstance(parts.validation, ImageRows)
     assert isinstance(config.data, ImageDataConfig)
     trained, measured = set(parts.source.image_ids), set(parts.validation.image_ids)
     heldout = set(kind(config.data, num_patches=16, seed=0, part="heldout").image_ids)

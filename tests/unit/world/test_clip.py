@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from phiray.config.data import ImageDataConfig
 from phiray.config.model import VisionConfig
-from phiray.data.image_rows import CaptionRows
+from phiray.data.image_sets import caption_rows
 from phiray.errors import CheckpointError, ExitCode
 from phiray.models.clip import ClipTower
 from phiray.models.clip_weights import CONFIG_NAME
@@ -112,7 +112,7 @@ def test_train_clip_gives_the_same_weights_for_a_seed(world: Path, tmp_path: Pat
 
 
 def test_train_clip_never_opens_a_heldout_image(world: Path, tmp_path: Path) -> None:
-    heldout = CaptionRows(settings(world), num_patches=4, seed=0, part="heldout").image_ids
+    heldout = caption_rows(settings(world), num_patches=4, seed=0, part="heldout").image_ids
     train_clip(settings(world), VISION, out=tmp_path / "a", seed=0, max_steps=2)
     for image_id in heldout:
         (world / IMAGE_FOLDER / file_name(image_id)).write_bytes(b"broken")

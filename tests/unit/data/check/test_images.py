@@ -6,7 +6,7 @@ import pytest
 from phiray.config.data import ImageDataConfig, SplitConfig
 from phiray.data.check.images import ImageFiles, check_images
 from phiray.data.check.report import CheckReport
-from phiray.data.image_rows import CaptionRows
+from phiray.data.image_sets import caption_rows
 from phiray.types import Progress
 from tests.image_builders import (
     NUM_IMAGES,
@@ -49,7 +49,7 @@ def found(report: CheckReport) -> dict[str, int]:
 def parts(config: ImageDataConfig) -> tuple[list[int], list[int]]:
     """Train and held-out ids."""
     settings = ImageDataConfig.model_validate({**config.model_dump(), "split": SPLIT.model_dump()})
-    train = CaptionRows(settings, num_patches=NUM_PATCHES, seed=0).image_ids
+    train = caption_rows(settings, num_patches=NUM_PATCHES, seed=0).image_ids
     return train, [i for i in range(1, NUM_IMAGES + 1) if i not in train]
 
 

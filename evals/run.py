@@ -188,9 +188,8 @@ def _run_lm(loaded: LoadedModel, settings: EvalSettings, progress: Progress | No
             settings=settings,
             progress=progress,
         )
-        train_tokens = prepare_text(text_config, progress=progress).tokens()
         counts = count_tokens(
-            [train_tokens],
+            prepare_text(text_config, progress=progress).token_arrays(),
             vocab_size=loaded.tokenizer.vocab_size,
             eos_id=loaded.tokenizer.eos_id,
         )

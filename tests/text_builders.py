@@ -1,11 +1,19 @@
-"""Small text data for tests: a tokenizer, books and rows, made on the spot."""
+"""Small text data for tests: a tokenizer, books, rows and tokens, made on the spot."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from tokenizers import Tokenizer as FastTokenizer
 from tokenizers import decoders, models, pre_tokenizers, trainers
+
+from phiray.data.cache.node_cache import NodeCache
+from phiray.data.prepare.prepared_text import PreparedText
+from phiray.data.token_layout import TokenLayout, TokenShard, TokenStream
+from phiray.data.token_rows import TokenRows
 
 SENTENCE = "A small red circle is left of the blue square. "
 EOS = "<|endoftext|>"
@@ -63,3 +71,30 @@ def write_redpajama(root: Path, texts: Sequence[str], *, name: str = "cc_sample.
     lines = [json.dumps({"text": text, "meta": {"language": "en"}}) for text in texts]
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return file
+
+
+def write_token_rows(
+    folder: Path,
+    streams: Sequence[Sequence[Sequence[int]]],
+    *,
+    sequence_length: int,
+    dtype: str = "uint16",
+    cache: NodeCache | None = None,
+) -> TokenRows:
+    """Write streams of shards of tokens, each with two more tokens than count."""
+    made = []
+    for number, shards in enumerate(streams):
+        files = []
+        for place, tokens in enumerate(shards):
+            data = np.array([*tokens, 7, 7], dtype=dtype).tobytes()
+            name = f"{number}-{place}.bin"
+            (folder / name).write_bytes(data)
+            files.append(TokenShard(name, len(tokens), hashlib.sha256(data).hexdigest()))
+        made.append(TokenStream(f"{number}.jsonl", tuple(files)))
+    layout = TokenLayout(tuple(made), sequence_length)
+    return TokenRows(str(folder), layout, dtype=dtype, cache=cache)
+
+
+def all_tokens(prepared: PreparedText) -> npt.NDArray[np.integer]:
+    """Return the training tokens of a prepared folder in one array."""
+    return np.concatenate(list(prepared.token_arrays()))

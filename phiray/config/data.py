@@ -82,7 +82,11 @@ class TextDataConfig(Config):
     sequence_length: int = Field(default=128, ge=8)
     """Tokens in one row. Phi-2 was built for at most 2,048."""
     max_train_tokens: int | None = Field(default=None, ge=1)
-    """Stop tokenising once this many training tokens are there; none means all."""
+    """Stop tokenising once this many training tokens are there; none means all. With
+    `separate_files` each file gives so many."""
+    separate_files: bool = False
+    """Keep the rows of each file together, and no two files in one row, so that it is known which
+    rows came from which source; each file then ends in a row that is filled up."""
     split: SplitConfig = SplitConfig()
     """How documents are held out."""
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1)

@@ -1,11 +1,11 @@
 """Prepared text as rows, and the held-out documents that no row is made of.
 
-Source: DESIGN 6; random rows from a memory map read 200 times faster than from Parquet.
-Limits: every node must see the prepared folder under the same path; it may keep a copy of its own.
+Source: DESIGN 6; `token_rows.py` gathers them.
+Limits: every node must see the prepared folder under the same path; it may keep copies of its own.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,8 @@ from phiray.data.prepare.prepared_text import PreparedText
 from phiray.data.rows import ROW_SCHEMA
 from phiray.data.sources.documents import index_documents, read_document
 from phiray.data.sources.records import Document
-from phiray.errors import DataError, ExitCode
-from phiray.text.packing import Packing
+from phiray.data.token_rows import TokenRows
+from phiray.errors import DataError
 from phiray.types import FILLER_ROW, Progress
 
 _BLOCK_TOKENS = 2**20
@@ -32,37 +32,30 @@ _MAX_BLOCK_ROWS = 4096
 class TextRows:
     """Rows of tokens; every token is learnt, so the labels are the ids."""
 
-    file: str
-    """The tokens; only this path travels to the workers."""
-    packing: Packing
-    dtype: str
+    tokens: TokenRows
+    """Only paths and sizes travel to the workers."""
     fingerprint: str
-    sha256: str
-    """Of the file, by its manifest."""
-    cache: NodeCache = field(default_factory=NodeCache, compare=False)
-    """Copies of the node on which rows are read."""
 
     @staticmethod
     def from_prepared(prepared: PreparedText, *, cache: NodeCache | None = None) -> "TextRows":
         """See a prepared folder as rows, read through a node's cache where there is one."""
-        return TextRows(
-            file=str(prepared.tokens_file.resolve()),
-            packing=prepared.packing,
+        tokens = TokenRows(
+            str(prepared.folder.resolve()),
+            prepared.read_layout(),
             dtype=prepared.dtype.name,
-            fingerprint=prepared.manifest.fingerprint,
-            sha256=prepared.tokens_sha256,
-            cache=cache or NodeCache(),
+            cache=cache,
         )
+        return TextRows(tokens, prepared.manifest.fingerprint)
 
     @property
     def num_rows(self) -> int:
         """How many rows there are."""
-        return self.packing.num_rows
+        return self.tokens.num_rows
 
     @property
     def rows_per_block(self) -> int:
         """As many as give a block of some megabytes."""
-        return max(1, min(_MAX_BLOCK_ROWS, _BLOCK_TOKENS // self.packing.sequence_length))
+        return max(1, min(_MAX_BLOCK_ROWS, _BLOCK_TOKENS // self.tokens.layout.sequence_length))
 
     @property
     def quick_fingerprint(self) -> str:
@@ -82,32 +75,23 @@ class TextRows:
         self._check(row_ids)
         is_real = row_ids != FILLER_ROW
         lengths = np.zeros(len(row_ids), dtype=np.int64)
-        lengths[is_real] = self.packing.row_lengths(row_ids[is_real])
-        rows = self._rows()[row_ids[is_real]]  # (real rows, seq)
-        is_token = np.arange(rows.shape[1]) < lengths[is_real, None]  # (real rows, seq)
+        lengths[is_real] = self.tokens.row_lengths(row_ids[is_real])
+        rows = self.tokens.gather(row_ids[is_real])  # (real rows, seq)
+        if (lengths[is_real] == rows.shape[1]).all():
+            flat = rows.reshape(-1)  # (tokens,)
+        else:
+            flat = rows[np.arange(rows.shape[1]) < lengths[is_real, None]]  # (tokens,)
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)  # (rows + 1,)
-        tokens = pa.ListArray.from_arrays(offsets, rows[is_token].astype(np.int32))
+        tokens = pa.ListArray.from_arrays(offsets, flat.astype(np.int32))
         nulls = [pa.nulls(len(row_ids), field.type) for field in list(ROW_SCHEMA)[3:]]
         return pa.Table.from_arrays([pa.array(row_ids), tokens, tokens, *nulls], schema=ROW_SCHEMA)
-
-    def _rows(self) -> npt.NDArray[np.integer]:
-        """Map the rows; (rows, seq) uint16 or uint32."""
-        try:
-            with self.cache.open(Path(self.file), sha256=self.sha256) as file:
-                stream = np.memmap(file, dtype=self.dtype, mode="r")
-        except FileNotFoundError as error:
-            raise DataError(
-                f"The tokenised rows {self.file} are not on this machine. Expected them under the "
-                "same path on every node. Set data.prepared to a folder on shared storage.",
-                exit_code=ExitCode.MISSING_INPUT,
-            ) from error
-        return stream.reshape(self.num_rows, self.packing.sequence_length)  # (rows, seq)
 
     def _check(self, row_ids: npt.NDArray[np.int64]) -> None:
         is_wrong = (row_ids >= self.num_rows) | (row_ids < FILLER_ROW)
         if is_wrong.any():
             raise DataError(
-                f"Row {row_ids[is_wrong][0]} was asked for, but {self.file} has {self.num_rows} "
+                f"Row {row_ids[is_wrong][0]} was asked for, but {self.tokens.folder} has "
+                f"{self.num_rows} "
                 "rows. The run was begun on other data. Give it back its data, or begin a new run."
             )
 

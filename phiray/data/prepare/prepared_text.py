@@ -1,12 +1,13 @@
 """Tokenised text on disk: what a prepared folder holds, and whether it is still what is wanted.
 
 Source: DESIGN 6: memory-mapped rows, 16 bits a token where the vocabulary allows.
-Limits: one file of tokens; its hash is checked each time the folder is found, or the file is opened
-through a node's cache.
+Limits: hashes of shards are checked each time the folder is found, or when one is opened through a
+node's cache.
 """
 
 import json
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,14 +16,24 @@ import numpy.typing as npt
 
 from phiray.data.manifest import DataManifest, FileEntry, file_entry
 from phiray.data.sources.records import BadDocument
+from phiray.data.token_layout import (
+    TokenLayout,
+    TokenShard,
+    TokenStream,
+    streams_from_json,
+)
 from phiray.errors import DataError
-from phiray.text.packing import Packing, token_dtype
+from phiray.text.packing import token_dtype
 
-TOKENS_FILE = "tokens.bin"
-"""Rows of `sequence_length` tokens, little-endian."""
+STREAMS_FILE = "streams.json"
+"""Which files of tokens, little-endian, make up which stream, and how many tokens of each count."""
+ONE_TOKENS_FILE = "tokens.bin"
+"""All tokens of a folder of an earlier version, which has no STREAMS_FILE."""
+_TOKENS_SUFFIX = ".bin"
 MANIFEST_FILE = "manifest.json"
 DOCUMENTS_FILE = "documents.jsonl"
-"""Each tokenised document, in order: key, first token, number of tokens with EOS, bytes."""
+"""Each tokenised document, in order: key, first token, number of tokens with EOS, bytes. Tokens are
+counted with the padding of earlier streams: divided by `sequence_length` they give the row."""
 QUARANTINE_FILE = "quarantine.jsonl"
 """Each document that could not be used: where, reason, detail."""
 
@@ -36,34 +47,36 @@ class PreparedText:
     folder: Path
     manifest: DataManifest
 
-    @property
-    def packing(self) -> Packing:
-        """How many tokens there are, and the length of a row."""
-        return Packing(self.manifest.counts["tokens"], self._size("sequence_length"))
+    def read_layout(self) -> TokenLayout:
+        """Read where the tokens of each row are.
+
+        Raises:
+            DataError: if that cannot be read.
+        """
+        return TokenLayout(self._streams(), self._size("sequence_length"))
 
     @property
     def dtype(self) -> np.dtype[np.uint16] | np.dtype[np.uint32]:
         """Type of a token on disk."""
         return token_dtype(self._size("vocab_size"))
 
-    @property
-    def tokens_file(self) -> Path:
-        """Where the rows are."""
-        return self.folder / TOKENS_FILE
-
-    @property
-    def tokens_sha256(self) -> str:
-        """Hash of the rows, as they were written."""
-        return next(file.sha256 for file in self.manifest.outputs if file.path == TOKENS_FILE)
-
-    def tokens(self) -> npt.NDArray[np.uint16] | npt.NDArray[np.uint32]:
-        """Map all training tokens into memory, EOS of each document included, padding not.
+    def row_ranges(self) -> dict[str, range]:
+        """Tell which rows are of which file below the data root, if files were kept apart.
 
         Returns:
+            One range under "" if they were not.
+        """
+        return self.read_layout().row_ranges()
+
+    def token_arrays(self) -> Iterator[npt.NDArray[np.uint16] | npt.NDArray[np.uint32]]:
+        """Map the tokens of one shard after the other, EOS of each document included, padding not.
+
+        Yields:
             (tokens,) uint16 or uint32, read-only.
         """
-        stream = np.memmap(self.tokens_file, dtype=self.dtype, mode="r")
-        return stream[: self.packing.num_tokens]
+        for shard in self.read_layout().shards:
+            tokens = np.memmap(self.folder / shard.file, dtype=self.dtype, mode="r")
+            yield tokens[: shard.num_tokens]
 
     def document_keys(self) -> list[str]:
         """List the keys of the documents that the rows were made of, for the ledger."""
@@ -74,6 +87,13 @@ class PreparedText:
         """List the documents that could not be used."""
         with (self.folder / QUARANTINE_FILE).open(encoding="utf-8") as lines:
             return [BadDocument(**json.loads(line)) for line in lines]
+
+    def _streams(self) -> tuple[TokenStream, ...]:
+        outputs = {file.path: file for file in self.manifest.outputs}
+        if STREAMS_FILE in outputs:
+            return streams_from_json((self.folder / STREAMS_FILE).read_text(encoding="utf-8"))
+        num_tokens, sha256 = self.manifest.counts["tokens"], outputs[ONE_TOKENS_FILE].sha256
+        return (TokenStream("", (TokenShard(ONE_TOKENS_FILE, num_tokens, sha256),)),)
 
     def _size(self, name: str) -> int:
         value = self.manifest.settings[name]
@@ -100,7 +120,7 @@ def find_prepared(
     try:
         manifest = DataManifest.from_json(manifest_file.read_text(encoding="utf-8"))
         is_whole = all(
-            _is_whole(file, folder, hashed=hash_tokens or file.path != TOKENS_FILE)
+            _is_whole(file, folder, hashed=hash_tokens or not file.path.endswith(_TOKENS_SUFFIX))
             for file in manifest.outputs
         )
     except DataError as error:

@@ -1,11 +1,16 @@
 """A folder that exists whole or not at all."""
 
 import errno
+import fcntl
+import os
+import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from phiray.data.atomic import error_from_write, whole_folder
+from phiray.data.atomic import error_from_write, resumable_folder, whole_folder
 from phiray.errors import DataError, ExitCode
 
 
@@ -104,3 +109,91 @@ def test_file_in_the_way_of_a_folder_is_said(tmp_path: Path) -> None:
     told = error_from_write(tmp_path / "a", error, setting="--out")
     assert "a file is in its way" in told.message
     assert told.exit_code == ExitCode.CANNOT_CREATE
+
+
+def test_place_is_kept_after_an_error_and_given_again(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "new"
+
+    def write_half() -> None:
+        with resumable_folder(folder, setting="data.prepared") as place:
+            (place / "new" / "a").write_text("a")
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        write_half()
+    assert not folder.exists()
+    with resumable_folder(folder, setting="data.prepared") as place:
+        assert (place / "new" / "a").read_text() == "a"
+        (place / "beside").write_text("not of the folder")
+        (place / "new" / "b").write_text("b")
+    assert sorted(path.name for path in folder.iterdir()) == ["a", "b"]
+    assert [path.name for path in folder.parent.iterdir()] == ["new"]
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o777 & ~_umask()
+
+
+def test_folder_that_is_there_stays(tmp_path: Path) -> None:
+    with resumable_folder(tmp_path / "new", setting=None) as place:
+        (place / "new" / "a").write_text("mine")
+        (tmp_path / "new").mkdir()
+        (tmp_path / "new" / "a").write_text("theirs")
+    assert (tmp_path / "new" / "a").read_text() == "theirs"
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_place_of_another_process_is_waited_for(tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    with ThreadPoolExecutor(1) as other:
+
+        def take() -> bool:
+            with resumable_folder(
+                tmp_path / "new", setting=None, progress=lambda *what: told.append(what)
+            ):
+                return (tmp_path / "new" / "a").exists()
+
+        with resumable_folder(tmp_path / "new", setting=None) as place:
+            second = other.submit(take)
+            while not told:
+                time.sleep(0.01)
+            (place / "new" / "a").write_text("a")
+            assert not second.done()
+        assert second.result()
+    assert told[-1] == ("wait for another process", 1, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_file_system_without_locks_is_used_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with resumable_folder(tmp_path / "new", setting=None) as place:
+        (place / "new" / "a").write_text("a")
+    assert (tmp_path / "new" / "a").exists()
+
+
+def test_place_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with (
+        pytest.raises(DataError, match=r"set data\.prepared to another place") as caught,
+        resumable_folder(tmp_path / "file" / "new", setting="data.prepared"),
+    ):
+        raise AssertionError
+    assert caught.value.exit_code == ExitCode.CANNOT_CREATE
+
+
+def test_full_disk_is_told_and_the_place_is_kept(tmp_path: Path) -> None:
+    with (
+        pytest.raises(DataError, match="new cannot be written: full") as caught,
+        resumable_folder(tmp_path / "new", setting=None),
+    ):
+        raise OSError(errno.ENOSPC, "full")
+    assert caught.value.exit_code == ExitCode.IO
+    assert [path.name for path in tmp_path.iterdir()] == [".partial-new"]
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask

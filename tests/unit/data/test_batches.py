@@ -6,9 +6,9 @@ import torch
 from phiray.data.batches import read_batch
 from phiray.data.image_sets import caption_rows
 from phiray.data.text_rows import TextRows
-from phiray.text.packing import Packing
 from tests.image_builders import IMAGE_SIZE, NUM_PATCHES, write_image_world
 from tests.step_reader import read_steps
+from tests.text_builders import write_token_rows
 
 PAD = 99
 
@@ -26,9 +26,7 @@ def test_read_batch_gives_what_the_steps_of_a_run_give(tmp_path: Path) -> None:
 
 
 def test_read_batch_of_text_has_no_pictures(tmp_path: Path) -> None:
-    file = tmp_path / "tokens.bin"
-    np.arange(16, dtype="<u2").tofile(file)
-    rows = TextRows(str(file), Packing(16, 8), "uint16", "x", "0" * 64)
+    rows = TextRows(write_token_rows(tmp_path, [[range(16)]], sequence_length=8), "x")
     batch, _ = read_batch(rows, np.array([1]), pad_id=PAD, image_size=None)
     assert batch["input_ids"].tolist() == [list(range(8, 16))]
     assert "pixel_values" not in batch

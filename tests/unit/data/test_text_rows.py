@@ -13,10 +13,11 @@ from phiray.data.prepare.text import prepare_text
 from phiray.data.rows import ROW_SCHEMA, RowSource
 from phiray.data.split import document_key, is_heldout
 from phiray.data.text_rows import TextRows, heldout_documents
+from phiray.data.token_layout import TokenLayout, TokenShard, TokenStream
+from phiray.data.token_rows import TokenRows
 from phiray.errors import DataError, ExitCode
-from phiray.text.packing import Packing
 from phiray.types import FILLER_ROW
-from tests.text_builders import SENTENCE, write_redpajama, write_tokenizer
+from tests.text_builders import SENTENCE, all_tokens, write_redpajama, write_tokenizer
 
 TEXTS = [f"{SENTENCE}{number}" for number in range(30)]
 LENGTH = 16
@@ -39,13 +40,18 @@ def prepared(config: TextDataConfig) -> PreparedText:
     return prepare_text(config)
 
 
+def only_shard(prepared: PreparedText) -> Path:
+    (shard,) = prepared.read_layout().shards
+    return prepared.folder / shard.file
+
+
 def test_rows_in_order_are_the_stream_of_tokens(prepared: PreparedText) -> None:
     rows: RowSource = TextRows.from_prepared(prepared)
     assert rows.quick_fingerprint == rows.fingerprint == prepared.manifest.fingerprint
     table = rows.read(np.arange(rows.num_rows))
     assert table.schema == ROW_SCHEMA
     tokens = [token for row in table["input_ids"].to_pylist() for token in row]
-    assert tokens == prepared.tokens().tolist()
+    assert tokens == all_tokens(prepared).tolist()
     assert table["labels"].equals(table["input_ids"])
     lengths = [len(row) for row in table["input_ids"].to_pylist()]
     assert set(lengths[:-1]) == {LENGTH}
@@ -57,7 +63,7 @@ def test_read_keeps_the_order_asked_for_and_fills_up(prepared: PreparedText) -> 
     last = rows.num_rows - 1
     table = rows.read(np.array([3, FILLER_ROW, last, 0, 3]))
     table.validate(full=True)
-    stream = prepared.tokens()
+    stream = all_tokens(prepared)
     assert table["row_id"].to_pylist() == [3, FILLER_ROW, last, 0, 3]
     assert table["input_ids"].to_pylist() == [
         stream[3 * LENGTH : 4 * LENGTH].tolist(),
@@ -96,7 +102,7 @@ def test_row_that_does_not_exist_is_refused(prepared: PreparedText, wrong: int) 
 
 def test_tokens_that_are_not_here_exit_66(prepared: PreparedText) -> None:
     rows = TextRows.from_prepared(prepared)
-    Path(rows.file).unlink()
+    only_shard(prepared).unlink()
     with pytest.raises(DataError, match="shared storage") as caught:
         rows.read(np.array([0]))
     assert caught.value.exit_code == ExitCode.MISSING_INPUT
@@ -111,22 +117,24 @@ def test_rows_through_a_nodes_cache_are_the_same(prepared: PreparedText, tmp_pat
     (copy,) = (tmp_path / "node").glob("*/*")
     copy.write_bytes(bytes(copy.stat().st_size))
     again = rows.read(row_ids)
-    Path(rows.file).unlink()
+    shard = only_shard(prepared)
+    shard.unlink()
     without_storage = rows.read(row_ids)
 
-    prepared.tokens_file.write_bytes(copy.read_bytes())
+    shard.write_bytes(copy.read_bytes())
     expected = direct.read(row_ids)
     assert first.equals(expected)
     assert again.equals(expected)
     assert without_storage.equals(expected)
-    assert copy.name == prepared.tokens_sha256
+    assert copy.name == prepared.read_layout().shards[0].sha256
 
 
 def test_tokens_that_changed_on_the_storage_are_refused(
     prepared: PreparedText, tmp_path: Path
 ) -> None:
     rows = TextRows.from_prepared(prepared, cache=NodeCache(str(tmp_path / "node")))
-    Path(rows.file).write_bytes(bytes(Path(rows.file).stat().st_size))
+    shard = only_shard(prepared)
+    shard.write_bytes(bytes(shard.stat().st_size))
     with pytest.raises(DataError, match="is not the file that its manifest names"):
         rows.read(np.array([0]))
 
@@ -145,5 +153,6 @@ def test_heldout_documents_are_those_no_row_is_made_of(
 
 @pytest.mark.parametrize(("length", "rows"), [(32, 4096), (128, 4096), (2048, 512), (2**21, 1)])
 def test_a_block_holds_some_megabytes_whatever_the_length_of_a_row(length: int, rows: int) -> None:
-    source = TextRows("tokens.bin", Packing(10**9, length), "uint16", fingerprint="", sha256="")
+    layout = TokenLayout((TokenStream("", (TokenShard("tokens.bin", 10**9, ""),)),), length)
+    source = TextRows(TokenRows("folder", layout, dtype="uint16"), fingerprint="")
     assert source.rows_per_block == rows

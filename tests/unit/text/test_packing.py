@@ -1,22 +1,14 @@
-"""Rows cut from a stream, worked out by hand."""
+"""Tokens as rows, counted by hand."""
 
 import numpy as np
 import pytest
 
-from phiray.text.packing import Packing, token_dtype
+from phiray.text.packing import count_rows, token_dtype
 
 
-@pytest.mark.parametrize(
-    ("num_tokens", "num_rows", "num_padding"), [(1, 1, 3), (4, 1, 0), (5, 2, 3), (8, 2, 0)]
-)
-def test_packing_rounds_up_to_whole_rows(num_tokens: int, num_rows: int, num_padding: int) -> None:
-    packing = Packing(num_tokens, sequence_length=4)
-    assert (packing.num_rows, packing.num_padding) == (num_rows, num_padding)
-
-
-def test_only_the_last_row_is_short() -> None:
-    lengths = Packing(10, sequence_length=4).row_lengths(np.array([2, 0, 1]))
-    assert lengths.tolist() == [2, 4, 4]
+@pytest.mark.parametrize(("num_tokens", "rows"), [(0, 0), (1, 1), (8, 2), (9, 3)])
+def test_rows_hold_every_token(num_tokens: int, rows: int) -> None:
+    assert count_rows(num_tokens, sequence_length=4) == rows
 
 
 @pytest.mark.parametrize(("vocab_size", "name"), [(50297, "uint16"), (65536, "uint16")])

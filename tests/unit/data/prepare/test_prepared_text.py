@@ -1,6 +1,7 @@
 """A prepared folder is used only while it is whole and made of the same inputs."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,21 +11,23 @@ from phiray.data.manifest import DataManifest, file_entry
 from phiray.data.prepare.prepared_text import (
     DOCUMENTS_FILE,
     MANIFEST_FILE,
+    ONE_TOKENS_FILE,
     QUARANTINE_FILE,
-    TOKENS_FILE,
+    STREAMS_FILE,
     PreparedText,
     find_prepared,
 )
 from phiray.data.sources.records import BadDocument
+from phiray.data.token_layout import TokenShard, TokenStream, streams_to_json
 
 TOKENS = [5, 6, 7, 0, 8, 0]
 
 
 def _write(folder: Path, *, vocab_size: int = 300) -> PreparedText:
-    """Write two documents, 5 6 7 EOS and 8 EOS, as two rows of four."""
+    """Write two documents, 5 6 7 EOS and 8 EOS, as two rows of four, as earlier versions did."""
     folder.mkdir()
     dtype = "<u2" if vocab_size <= 65536 else "<u4"
-    np.array([*TOKENS, 299, 299], dtype=dtype).tofile(folder / TOKENS_FILE)
+    np.array([*TOKENS, 299, 299], dtype=dtype).tofile(folder / ONE_TOKENS_FILE)
     (folder / DOCUMENTS_FILE).write_text('{"key": "book:1"}\n{"key": "book:2"}\n')
     manifest = DataManifest(
         name="gutenberg",
@@ -32,7 +35,7 @@ def _write(folder: Path, *, vocab_size: int = 300) -> PreparedText:
         tokenizer="t",
         settings={"sequence_length": 4, "vocab_size": vocab_size},
         counts={"tokens": 6},
-        outputs=(file_entry(folder / TOKENS_FILE, root=folder),),
+        outputs=(file_entry(folder / ONE_TOKENS_FILE, root=folder),),
     )
     (folder / MANIFEST_FILE).write_text(manifest.to_json())
     return PreparedText(folder, manifest)
@@ -40,9 +43,27 @@ def _write(folder: Path, *, vocab_size: int = 300) -> PreparedText:
 
 @pytest.mark.parametrize(("vocab_size", "dtype"), [(300, "uint16"), (70_000, "uint32")])
 def test_tokens_are_mapped_without_padding(tmp_path: Path, vocab_size: int, dtype: str) -> None:
-    tokens = _write(tmp_path / "p", vocab_size=vocab_size).tokens()
+    (tokens,) = _write(tmp_path / "p", vocab_size=vocab_size).token_arrays()
     assert tokens.tolist() == TOKENS
     assert tokens.dtype == np.dtype(dtype)
+
+
+def test_folder_of_an_earlier_version_is_one_stream(tmp_path: Path) -> None:
+    prepared = _write(tmp_path / "p")
+    assert prepared.row_ranges() == {"": range(2)}
+    (shard,) = prepared.read_layout().shards
+    assert shard == TokenShard(ONE_TOKENS_FILE, 6, prepared.manifest.outputs[0].sha256)
+
+
+def test_streams_are_those_that_the_folder_lists(tmp_path: Path) -> None:
+    prepared = _write(tmp_path / "p")
+    streams = (TokenStream("a", (TokenShard(ONE_TOKENS_FILE, 4, ""),)), TokenStream("b", ()))
+    (prepared.folder / STREAMS_FILE).write_text(streams_to_json(streams))
+    outputs = (file_entry(prepared.folder / STREAMS_FILE, root=prepared.folder),)
+    listed = PreparedText(prepared.folder, replace(prepared.manifest, outputs=outputs))
+    assert listed.read_layout().streams == streams
+    assert listed.row_ranges() == {"a": range(1), "b": range(1, 1)}
+    assert [tokens.tolist() for tokens in listed.token_arrays()] == [TOKENS[:4]]
 
 
 def test_document_keys_are_those_of_the_documents(tmp_path: Path) -> None:
@@ -76,16 +97,17 @@ def test_folder_of_other_inputs_is_not_taken(
 def test_tokens_may_be_left_to_whoever_reads_them_but_not_their_size(tmp_path: Path) -> None:
     prepared = _write(tmp_path / "p")
     fingerprint = prepared.manifest.fingerprint
-    prepared.tokens_file.write_bytes(b"x" * 16)
+    (prepared.folder / ONE_TOKENS_FILE).write_bytes(b"x" * 16)
     assert find_prepared(prepared.folder, fingerprint=fingerprint, hash_tokens=False) == prepared
-    prepared.tokens_file.write_bytes(b"x" * 15)
+    (prepared.folder / ONE_TOKENS_FILE).write_bytes(b"x" * 15)
     assert find_prepared(prepared.folder, fingerprint=fingerprint, hash_tokens=False) is None
-    prepared.tokens_file.unlink()
+    (prepared.folder / ONE_TOKENS_FILE).unlink()
     assert find_prepared(prepared.folder, fingerprint=fingerprint, hash_tokens=False) is None
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [(TOKENS_FILE, b"x" * 16), (TOKENS_FILE, None), (MANIFEST_FILE, b"{")]
+    ("name", "content"),
+    [(ONE_TOKENS_FILE, b"x" * 16), (ONE_TOKENS_FILE, None), (MANIFEST_FILE, b"{")],
 )
 def test_damaged_folder_is_not_taken(
     tmp_path: Path, name: str, content: bytes | None, caplog: pytest.LogCaptureFixture

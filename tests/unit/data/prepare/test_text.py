@@ -3,21 +3,31 @@
 import errno
 import json
 import shutil
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tokenizers import Tokenizer as FastTokenizer
 
 from phiray.config.data import SplitConfig, TextDataConfig
 from phiray.data.manifest import file_entry
-from phiray.data.prepare import text as prepare
-from phiray.data.prepare.prepared_text import QUARANTINE_FILE, TOKENS_FILE, PreparedText
+from phiray.data.prepare import cut
+from phiray.data.prepare.cut import ShardTask
+from phiray.data.prepare.prepared_text import DOCUMENTS_FILE, QUARANTINE_FILE, PreparedText
+from phiray.data.prepare.shards import HIDDEN, ShardWriter
 from phiray.data.prepare.text import prepare_text
+from phiray.data.prepare.threads import OnDone, run_in_threads
 from phiray.data.sources.documents import index_documents, read_document
 from phiray.data.split import document_key, is_heldout
+from phiray.data.text_rows import TextRows
 from phiray.errors import DataError, ExitCode
-from tests.text_builders import EOS, SENTENCE, write_redpajama, write_tokenizer
+from phiray.text.tokenizer import Tokenizer
+from tests.text_builders import EOS, SENTENCE, all_tokens, write_redpajama, write_tokenizer
 
 TEXTS = [f"{SENTENCE * (1 + number % 3)}{number}" for number in range(40)]
 SPLIT = SplitConfig(heldout_fraction=0.25, salt="t")
@@ -30,6 +40,7 @@ def _config(
     max_train_tokens: int | None = None,
     max_bad_fraction: float = 0.01,
     split: SplitConfig = SPLIT,
+    separate_files: bool = False,
 ) -> TextDataConfig:
     return TextDataConfig(
         root=str(root),
@@ -38,6 +49,7 @@ def _config(
         max_train_tokens=max_train_tokens,
         max_bad_fraction=max_bad_fraction,
         split=split,
+        separate_files=separate_files,
     )
 
 
@@ -51,12 +63,17 @@ def root(tmp_path: Path) -> Path:
 def _documents(prepared: PreparedText, *, eos_id: int) -> list[list[int]]:
     """Cut the stream at EOS."""
     documents: list[list[int]] = [[]]
-    for token in prepared.tokens().tolist():
+    for token in all_tokens(prepared).tolist():
         documents[-1].append(token)
         if token == eos_id:
             documents.append([])
     assert documents.pop() == []
     return documents
+
+
+def _shard(prepared: PreparedText) -> Path:
+    (shard,) = prepared.read_layout().shards
+    return prepared.folder / shard.file
 
 
 def test_rows_hold_each_training_document_whole_and_once(root: Path) -> None:
@@ -75,12 +92,12 @@ def test_rows_hold_each_training_document_whole_and_once(root: Path) -> None:
     assert sorted(prepared.document_keys()) == sorted(document_key(text) for text in train)
 
 
-def test_file_is_whole_rows_with_padding_at_the_end(root: Path) -> None:
+def test_counts_are_those_of_rows_whose_last_is_filled_up(root: Path) -> None:
     prepared = prepare_text(_config(root))
     counts = prepared.manifest.counts
     assert 0 < counts["padding"] < 16
-    size = (prepared.folder / TOKENS_FILE).stat().st_size
-    assert size == 2 * 16 * counts["rows"] == 2 * (counts["tokens"] + counts["padding"])
+    assert len(all_tokens(prepared)) == counts["tokens"]
+    assert 16 * counts["rows"] == counts["tokens"] + counts["padding"]
 
 
 def test_heldout_documents_are_counted_and_not_tokenised(root: Path) -> None:
@@ -115,7 +132,7 @@ def test_text_of_end_token_does_not_end_a_document(root: Path) -> None:
     prepared = prepare_text(_config(root))
     eos_id = FastTokenizer.from_file(str(root / "tokenizer/tokenizer.json")).token_to_id(EOS)
     assert document_key(f"a{EOS}b") in prepared.document_keys()
-    assert prepared.tokens().tolist().count(eos_id) == len(prepared.document_keys())
+    assert all_tokens(prepared).tolist().count(eos_id) == len(prepared.document_keys())
 
 
 def test_limit_stops_after_the_document_that_reaches_it(root: Path) -> None:
@@ -123,7 +140,7 @@ def test_limit_stops_after_the_document_that_reaches_it(root: Path) -> None:
     some = prepare_text(_config(root, max_train_tokens=100))
     counts = some.manifest.counts
     assert 100 <= counts["tokens"] < 100 + max(len(SENTENCE) * 3, 16)
-    assert some.tokens().tolist() == every.tokens()[: counts["tokens"]].tolist()
+    assert all_tokens(some).tolist() == all_tokens(every)[: counts["tokens"]].tolist()
     assert some.document_keys() == every.document_keys()[: counts["documents"]]
     total = counts["documents"] + counts["beyond_limit_documents"]
     assert total == every.manifest.counts["documents"]
@@ -166,49 +183,135 @@ def test_other_inputs_or_settings_give_another_folder(root: Path) -> None:
 
 def test_damaged_folder_is_made_again(root: Path) -> None:
     first = prepare_text(_config(root))
-    good = (first.folder / TOKENS_FILE).read_bytes()
-    (first.folder / TOKENS_FILE).write_bytes(good[:-2])
+    good = _shard(first).read_bytes()
+    _shard(first).write_bytes(good[:-2])
     assert prepare_text(_config(root)) == first
-    assert (first.folder / TOKENS_FILE).read_bytes() == good
+    assert _shard(first).read_bytes() == good
 
 
 def test_damaged_folder_that_cannot_be_deleted_is_not_read(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = prepare_text(_config(root))
-    good = (first.folder / TOKENS_FILE).read_bytes()
-    (first.folder / TOKENS_FILE).write_bytes(good[:-2])
+    good = _shard(first).read_bytes()
+    _shard(first).write_bytes(good[:-2])
     monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
     assert prepare_text(_config(root)) == first
-    assert (first.folder / TOKENS_FILE).read_bytes() == good
+    assert _shard(first).read_bytes() == good
 
 
 def test_damaged_folder_that_cannot_be_moved_away_is_refused(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = prepare_text(_config(root)).folder
-    (folder / TOKENS_FILE).write_bytes(b"")
+    prepared = prepare_text(_config(root))
+    _shard(prepared).write_bytes(b"")
 
     def refuse(*_: object) -> None:
         raise PermissionError(errno.EACCES, "why")
 
     monkeypatch.setattr(Path, "rename", refuse)
-    with pytest.raises(DataError, match=f"{folder.name} cannot be written: why") as caught:
+    with pytest.raises(DataError, match=f"{prepared.folder.name} cannot be written: why") as caught:
         prepare_text(_config(root))
     assert caught.value.exit_code == ExitCode.PERMISSION
 
 
-def test_folder_that_another_worker_finished_meanwhile_stays(root: Path) -> None:
-    folders: list[Path] = []
+def test_of_two_at_once_one_waits_and_takes_what_the_other_made(root: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    has_begun = threading.Event()
 
-    def prepare_beside(what: str, done: int, total: int) -> None:
-        if what == "tokenise" and not folders:
-            folders.append(prepare_text(_config(root)).folder)
-            (folders[0] / "theirs").touch()
+    def linger(what: str, done: int, total: int) -> None:
+        if what == "tokenise":
+            has_begun.set()
+            while not told:
+                time.sleep(0.01)
 
-    prepared = prepare_text(_config(root), progress=prepare_beside)
-    assert [prepared.folder] == folders
-    assert (prepared.folder / "theirs").exists()
+    with ThreadPoolExecutor(1) as other:
+        theirs = other.submit(prepare_text, _config(root), progress=linger)
+        assert has_begun.wait(60)
+        mine = prepare_text(_config(root), progress=lambda *what: told.append(what))
+        assert mine == theirs.result()
+    waits = [what for what in told if what[0] == "wait for another process"]
+    assert waits[0] == ("wait for another process", 0, 1)
+    assert waits[-1] == ("wait for another process", 1, 1)
+    assert "tokenise" not in {what for what, _, _ in told}
+
+
+def test_shards_of_many_documents_are_the_plain_concatenation(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = prepare_text(_config(root))
+    tokens, num_shards = all_tokens(whole).tolist(), len(whole.read_layout().shards)
+    monkeypatch.setattr(cut, "MIN_BYTES", 100)
+    shutil.rmtree(whole.folder)
+    prepared = prepare_text(_config(root))
+    assert len(prepared.read_layout().shards) > num_shards == 1
+    assert prepared.manifest.fingerprint == whole.manifest.fingerprint
+    assert prepared.manifest.counts == whole.manifest.counts
+    assert all_tokens(prepared).tolist() == tokens
+    with (prepared.folder / DOCUMENTS_FILE).open() as lines:
+        starts = [json.loads(line)["start"] for line in lines]
+    eos_id = Tokenizer.load(root / "tokenizer").eos_id
+    ends = np.flatnonzero(all_tokens(prepared) == eos_id) + 1
+    assert starts == [0, *ends[:-1].tolist()]
+
+
+def test_what_was_interrupted_goes_on_with_the_shards_that_are_missing(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cut, "MIN_BYTES", 100)
+    whole = prepare_text(_config(root))
+    num_shards = len(whole.read_layout().shards)
+    expected = {file.name: file.read_bytes() for file in whole.folder.iterdir()}
+    shutil.rmtree(whole.folder)
+
+    def stop_soon(writer: ShardWriter, tasks: Sequence[ShardTask], on_done: OnDone) -> None:
+        run_in_threads(writer, tasks[:5], on_done)
+        (writer.folder / f"{HIDDEN}tokens-00006.bin-1").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
+        prepare_text(_config(root), run_shards=stop_soon)
+    assert not whole.folder.exists()
+    made: list[int] = []
+
+    def count(writer: ShardWriter, tasks: Sequence[ShardTask], on_done: OnDone) -> None:
+        made.extend(task.number for task in tasks)
+        run_in_threads(writer, tasks, on_done)
+
+    again = prepare_text(_config(root), run_shards=count)
+    assert made == list(range(5, num_shards))
+    assert {file.name: file.read_bytes() for file in again.folder.iterdir()} == expected
+    assert [path.name for path in again.folder.parent.iterdir()] == [again.folder.name]
+
+
+def test_files_kept_apart_have_rows_of_their_own(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cut, "MIN_BYTES", 100)
+    other = [f"other {text}" for text in TEXTS]
+    write_redpajama(root, other, name="another.jsonl")
+    config = _config(root, separate_files=True)
+    prepared = prepare_text(config)
+    assert prepared.folder != prepare_text(_config(root)).folder
+    first, second = prepared.row_ranges().items()
+    assert (first[0], second[0]) == ("redpajama/another.jsonl", "redpajama/cc_sample.jsonl")
+    counts = prepared.manifest.counts
+    assert first[1].stop == second[1].start
+    assert second[1].stop == counts["rows"]
+    assert counts["padding"] < 2 * 16
+    rows = TextRows.from_prepared(prepared)
+    tokenizer = Tokenizer.load(root / "tokenizer")
+    texts = {document_key(text): text for text in [*TEXTS, *other]}
+    with (prepared.folder / DOCUMENTS_FILE).open() as lines:
+        documents = [json.loads(line) for line in lines]
+    assert len(documents) == counts["documents"] > 40
+    for document in documents:
+        text = texts[document["key"]]
+        row, place = divmod(document["start"], 16)
+        (ids,) = rows.read(np.array([row]))["input_ids"].to_pylist()
+        wanted = [*tokenizer.encode(text), tokenizer.eos_id][: 16 - place]
+        assert ids[place : place + len(wanted)] == wanted
+        assert row in (first if text in other else second)[1]
 
 
 def test_unusable_documents_are_counted_listed_and_left_out(root: Path) -> None:
@@ -245,11 +348,19 @@ def test_place_that_cannot_be_written_exits_73(root: Path) -> None:
     assert caught.value.exit_code == ExitCode.CANNOT_CREATE
 
 
-def test_full_disk_exits_74(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "TOKENS_FILE", "/dev/full")
+def test_full_disk_exits_74_and_keeps_what_is_finished(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cut, "MIN_BYTES", 100)
+
+    def fill(writer: ShardWriter, tasks: Sequence[ShardTask], on_done: OnDone) -> None:
+        run_in_threads(writer, tasks[:2], on_done)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
     with pytest.raises(DataError, match="No space left on device") as caught:
-        prepare_text(_config(root))
+        prepare_text(_config(root), run_shards=fill)
     assert caught.value.exit_code == ExitCode.IO
+    assert len(list((root / "prepared").glob(".partial-*/records/*.json"))) == 2
 
 
 def test_progress_ends_at_its_total(root: Path) -> None:
@@ -279,4 +390,4 @@ def test_real_rows_are_tokenised_whole(shared_data: Path, tmp_path: Path) -> Non
     index = index_documents("redpajama", shared_data, split=config.split)
     first = read_document("redpajama", shared_data, ref=index.train[0])
     ids = [*reference.encode(first.text).ids, 50256]
-    assert prepared.tokens()[: len(ids)].tolist() == ids
+    assert all_tokens(prepared)[: len(ids)].tolist() == ids

@@ -30,7 +30,8 @@ from scaling_words import refresh
 from phiray.checkpoints.files import write_json
 from phiray.jobs.run_folder import package_versions, run_folder
 from phiray.jobs.train import train_stage
-from phiray.runtime import num_cores, ray_session
+from phiray.node import num_cores
+from phiray.runtime import ray_session
 from phiray.threads import let_threads_sleep
 
 WORKERS = (1, 2)

@@ -51,9 +51,10 @@ from phiray.models.clip import ClipTower
 from phiray.models.freezing import freeze_for_stage
 from phiray.models.projector import build_projector
 from phiray.models.vision_language import VisionLanguageModel
+from phiray.node import num_cores
 from phiray.planning.given import GivenModel, find_given_model
 from phiray.planning.workload import Rows, count_flops
-from phiray.runtime import num_cores, quiet_ray, ray_session
+from phiray.runtime import quiet_ray, ray_session
 from phiray.stages.parts import read_tokenizer
 from phiray.training.collective import Collective
 from phiray.training.metrics_log import MetricsLog

@@ -1,4 +1,4 @@
-"""What a node says of itself in its environment, whatever the settings of a run say.
+"""What a node has, and what it says of itself in its environment, whatever the settings of a run.
 
 Source: nodes of one cluster may keep their own disks in different places (NVMe here, a volume of
 Kubernetes there), and a run has one file of settings for all of them.
@@ -12,6 +12,11 @@ from pathlib import Path
 from phiray.errors import ConfigError
 
 NODE_CACHE = "PHIRAY_NODE_CACHE"
+
+
+def num_cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def node_cache_folder(setting: str | None) -> Path | None:

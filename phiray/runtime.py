@@ -28,6 +28,7 @@ from ray.data._internal.execution.node_trackers.actor_location import (
 from ray.data._internal.stats import get_or_create_stats_actor
 
 from phiray.errors import ClusterError, ExitCode
+from phiray.node import num_cores
 from phiray.threads import let_threads_sleep
 
 _PRIVATE_UMASK = 0o077
@@ -105,11 +106,6 @@ def expect_lost_nodes() -> None:
 def hears_of_drained_nodes() -> bool:
     """Tell whether Ray tells the workers of this process's run that a node is being taken away."""
     return os.environ.get(_WATCHER, "1") != "0"  # Ray hands it on to its workers
-
-
-def num_cores() -> int:
-    """Return the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def token_path() -> Path:

@@ -18,7 +18,8 @@ import psutil
 import torch
 from packaging.requirements import Requirement
 
-from phiray.runtime import num_cores, token_path
+from phiray.node import num_cores
+from phiray.runtime import token_path
 
 GIB = 1024**3
 MIN_PYTHON = (3, 11)

@@ -48,12 +48,12 @@ from phiray.jobs.run_folder import (
 from phiray.jobs.tail import shown_steps
 from phiray.jobs.waiting import Need, say_labels, told_of_waiting
 from phiray.jobs.worker import num_readers, train_worker
+from phiray.node import num_cores
 from phiray.runtime import (
     CHECKPOINT_PATIENCE_SECONDS,
     ensure_token,
     expect_lost_nodes,
     kept_handler,
-    num_cores,
     ray_session,
 )
 from phiray.stages.parts import MANIFEST_FILE, PreparedData

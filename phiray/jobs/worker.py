@@ -31,9 +31,10 @@ from phiray.jobs.gauges import StepGauges
 from phiray.jobs.payload import TrainedRun, WorkerPayload
 from phiray.jobs.preemption import ask_preemption
 from phiray.jobs.stop import until_stopped
+from phiray.node import num_cores
 from phiray.planning.given import describe_model
 from phiray.planning.workload import count_flops, estimate_rows
-from phiray.runtime import hears_of_drained_nodes, num_cores, quiet_ray
+from phiray.runtime import hears_of_drained_nodes, quiet_ray
 from phiray.stages.parts import CARRIED_MANIFEST_FILE, StageParts, checkpoint_texts
 from phiray.stages.registry import stage_module
 from phiray.stages.validation import build_validation

@@ -14,7 +14,7 @@ from phiray.errors import CheckpointError, ConfigError, DataError, ExitCode
 from phiray.evals.report import Report
 from phiray.jobs.display import Display
 from phiray.jobs.run_folder import check_run_folder, create_run_folder
-from phiray.runtime import num_cores
+from phiray.node import num_cores
 from phiray.types import Progress
 from phiray.world.settings import WorldConfig
 from tests.displays import SilentDisplay

@@ -14,13 +14,13 @@ from ray._private.state import state
 
 from phiray import runtime
 from phiray.errors import ClusterError, ExitCode
+from phiray.node import num_cores
 from phiray.runtime import (
     CHECKPOINT_PATIENCE_SECONDS,
     attach_ray,
     ensure_token,
     expect_lost_nodes,
     hears_of_drained_nodes,
-    num_cores,
     possible_growth,
     quiet_ray,
     ray_session,

@@ -23,7 +23,7 @@ from phiray.config.stages import AnyStageConfig
 from phiray.config.training import ClusterConfig
 from phiray.config.yaml_text import format_scalar
 from phiray.errors import CheckpointError, ConfigError
-from phiray.runtime import num_cores
+from phiray.node import num_cores
 
 PLAN_FILE = "trials.json"
 TRIALS_FOLDER = "trials"

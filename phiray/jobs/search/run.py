@@ -47,7 +47,8 @@ from phiray.jobs.search.trials import run_trials
 from phiray.jobs.search.watch import spent_tokens
 from phiray.jobs.train import check_workers, cpus_reserved
 from phiray.jobs.worker import num_readers
-from phiray.runtime import ensure_token, num_cores
+from phiray.node import num_cores
+from phiray.runtime import ensure_token
 from phiray.training.metrics_log import METRICS_NAME, read_metrics
 
 SETTINGS_FILE = "search.yaml"

@@ -33,7 +33,7 @@ from phiray.jobs.train import (
     read_summary,
     train_stage,
 )
-from phiray.runtime import num_cores
+from phiray.node import num_cores
 from phiray.stages.parts import PreparedData
 from phiray.training.metrics_log import LOSS_METRIC, METRICS_NAME
 from phiray.training.quarantine import append_quarantine

@@ -20,7 +20,7 @@ from phiray.jobs.faults import read_fault
 from phiray.jobs.payload import WorkerPayload
 from phiray.jobs.run_folder import run_folder
 from phiray.jobs.worker import num_readers, num_threads, train_worker
-from phiray.runtime import num_cores
+from phiray.node import num_cores
 from phiray.stages.parts import CARRIED_MANIFEST_FILE
 from phiray.stages.restore import load_model
 from phiray.training.collective import Collective

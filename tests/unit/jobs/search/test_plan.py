@@ -6,7 +6,7 @@ from phiray.config.load import load_search
 from phiray.config.search import AnySearch
 from phiray.errors import CheckpointError, ConfigError
 from phiray.jobs.search.plan import PLAN_FILE, keep_trials, plan_trials, trial_config
-from phiray.runtime import num_cores
+from phiray.node import num_cores
 
 SPACE = "search.space=['projector.num_layers=choice(1, 2, 3)', 'projector.kind=choice(mlp)']"
 

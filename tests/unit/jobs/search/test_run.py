@@ -15,7 +15,7 @@ from phiray.jobs.search.run import (
     SETTINGS_FILE,
     run_search,
 )
-from phiray.runtime import num_cores
+from phiray.node import num_cores
 from tests.displays import SilentDisplay
 
 

@@ -7,7 +7,6 @@ bytes inside decodes to wrong pixels without an error, as in every decoder tried
 """
 
 import io
-import struct
 from contextlib import suppress
 
 import numpy as np
@@ -17,6 +16,13 @@ from torch import Tensor
 from torchvision.io import ImageReadMode
 
 from phiray.errors import DataError
+from phiray.images.headers import (
+    JPEG_START,
+    LFS_HEAD,
+    PNG_START,
+    jpeg_shape,
+    shape_from_header,
+)
 from phiray.images.paths import MAX_BYTES
 from phiray.images.transform import MAX_ASPECT, resize_and_crop
 
@@ -24,12 +30,22 @@ MAX_PIXELS = 50_000_000
 """Largest area: a 20 kB PNG of 13,000 x 13,000 pixels costs 1.8 GB when unpacked."""
 FORMATS = ("JPEG", "PNG", "WEBP")
 """Formats that Pillow may try; others (EPS, TIFF) start helpers or hide bombs."""
-JPEG_START = b"\xff\xd8"
-MARKER = 0xFF
-FRAME_CODES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""JPEG markers SOF0..SOF15, which hold the size (ITU T.81, table B.1)."""
-FRAME_BYTES = 9
-"""From a frame marker to the end of its width."""
+REASONS = (
+    "empty",
+    "too large",
+    "Git LFS pointer",
+    "web page",
+    "not an image",
+    "extreme shape",
+    "truncated image",
+    "broken image",
+)
+"""Why a file is no picture, as it is counted."""
+JPEG_END = b"\xff\xd9"
+_TAIL = 4096
+"""Bytes at a file's end among which its end marker stands; some cameras add a few behind it."""
+_TEXT_HEAD = 512
+_WEB_PAGE_STARTS = (b"<!doctype", b"<html", b"<head", b"<?xml", b"<body")
 WIDE_TO_BYTE = 257
 """A 16-bit grey level over this is its 8-bit level; `convert` would clip it to white."""
 
@@ -57,8 +73,7 @@ def decode_image(data: bytes, *, image_size: int) -> np.ndarray:
         (3, image_size, image_size) uint8, not normalised.
 
     Raises:
-        ImageError: with the reason `empty`, `too large`, `not an image`, `extreme shape` or
-            `broken image`.
+        ImageError: with one of `REASONS`.
     """
     return resize_and_crop(decode_pixels(data), image_size=image_size).numpy()
 
@@ -66,9 +81,10 @@ def decode_image(data: bytes, *, image_size: int) -> np.ndarray:
 def decode_pixels(data: bytes) -> Tensor:
     """Decode one image at its own size: (3, height, width) uint8 in RGB."""
     _check_bytes(data)
-    shape = jpeg_shape(data)
+    shape = shape_from_header(data)
     if shape is not None:
         _check_shape(*shape)
+    if jpeg_shape(data) is not None:
         with suppress(RuntimeError, AttributeError):  # Pillow tries the rest, and explains
             return _decode_jpeg(data)
     with _open(data) as image:
@@ -76,7 +92,7 @@ def decode_pixels(data: bytes) -> Tensor:
         try:
             rgb = _rgb_from_image(image)
         except (OSError, SyntaxError, ValueError) as error:
-            raise ImageError("broken image", str(error)) from error
+            raise _broken(data, error) from error
     return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)  # (3, height, width)
 
 
@@ -101,23 +117,6 @@ def check_image(data: bytes) -> tuple[int, int]:
     return pixels.shape[1], pixels.shape[2]
 
 
-def jpeg_shape(data: bytes) -> tuple[int, int] | None:
-    """Read (height, width) from a JPEG's frame header, at a twentieth of Pillow's cost.
-
-    Returns None where the markers are not the plain chain that cameras write: Pillow judges those.
-    """
-    if not data.startswith(JPEG_START):
-        return None
-    position = len(JPEG_START)
-    while position + FRAME_BYTES <= len(data) and data[position] == MARKER:
-        code = data[position + 1]
-        if code in FRAME_CODES:
-            height, width = struct.unpack_from(">HH", data, position + 5)
-            return (height, width) if height and width else None
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    return None
-
-
 def _check_bytes(data: bytes) -> None:
     if not data:
         raise ImageError("empty", "the file has 0 bytes")
@@ -140,9 +139,31 @@ def _open(data: bytes) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError("too large", str(error)) from error
     except UnidentifiedImageError as error:
-        raise ImageError("not an image", f"it starts with {data[:12]!r}") from error
+        raise _no_image(data) from error
     except (OSError, SyntaxError, ValueError) as error:
-        raise ImageError("broken image", str(error)) from error
+        raise _broken(data, error) from error
+
+
+def _no_image(data: bytes) -> ImageError:
+    """Tell the two usual ways in which a download leaves something else under the name."""
+    if data.startswith(LFS_HEAD):
+        return ImageError("Git LFS pointer", "it holds the address of the picture, not the picture")
+    start = data[:_TEXT_HEAD].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith(_WEB_PAGE_STARTS):
+        return ImageError("web page", f"it starts with {start[:24]!r}")
+    return ImageError("not an image", f"it starts with {data[:12]!r}")
+
+
+def _broken(data: bytes, error: Exception) -> ImageError:
+    """Tell a file that was cut off from one that is damaged inside."""
+    tail = data[-_TAIL:]
+    if data.startswith(JPEG_START):
+        is_cut = JPEG_END not in tail
+    elif data.startswith(PNG_START):
+        is_cut = b"IEND" not in tail
+    else:
+        is_cut = len(data) < int.from_bytes(data[4:8], "little") + 8  # WebP's RIFF header
+    return ImageError("truncated image" if is_cut else "broken image", str(error))
 
 
 def _rgb_from_image(image: Image.Image) -> Image.Image:

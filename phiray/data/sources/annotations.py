@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from phiray.errors import DataError, ExitCode
+from phiray.images.headers import LFS_HEAD
 from phiray.storage import AnyPath, join, version_of
 
 MAX_JSON_BYTES = 4 * 1024**3
 """Largest annotation file: LLaVA's largest mix is 1 GB."""
-LFS_HEAD = b"version https://git-lfs"
 TOLERATED = frozenset({"missing image", "duplicate caption", "duplicate row", "no captions"})
 """Reasons that are no fault: a partial download, several years of COCO, images without text."""
 
@@ -30,6 +30,16 @@ class Excluded:
     """Which record, and what was found."""
 
 
+class BadRecordError(Exception):
+    """A record that becomes no row; it is counted, and never leaves the readers."""
+
+    def __init__(self, reason: str, found: str) -> None:
+        """Keep the key that is counted, and what was found."""
+        super().__init__(reason)
+        self.reason = reason
+        self.found = found
+
+
 def read_json(path: AnyPath) -> object:
     """Read one JSON file.
 
@@ -38,14 +48,14 @@ def read_json(path: AnyPath) -> object:
     """
     num_bytes = version_of(path).num_bytes
     if num_bytes > MAX_JSON_BYTES:
-        raise _not_json(path, f"it has {num_bytes} bytes, over {MAX_JSON_BYTES}")
+        raise not_json(path, f"it has {num_bytes} bytes, over {MAX_JSON_BYTES}")
     data = path.read_bytes()
     if data.startswith(LFS_HEAD):
-        raise _not_json(path, "it is a Git LFS pointer, not the file itself")
+        raise not_json(path, "it is a Git LFS pointer, not the file itself")
     try:
-        return json.loads(data, parse_constant=_refuse_constant)
+        return json.loads(data, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise _not_json(path, str(error)) from error
+        raise not_json(path, str(error)) from error
 
 
 def existing_files(root: AnyPath, names: Sequence[str], *, setting: str) -> list[AnyPath]:
@@ -104,11 +114,13 @@ def say_counts(reasons: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in Counter(reasons).most_common())
 
 
-def _refuse_constant(name: str) -> object:
+def refuse_constant(name: str) -> object:
+    """Refuse NaN and Infinity, which Python reads and JSON does not know."""
     raise ValueError(f"{name} is not a JSON value")
 
 
-def _not_json(path: AnyPath, found: str) -> DataError:
+def not_json(path: AnyPath, found: str) -> DataError:
+    """Build the error of a file that is no JSON."""
     return DataError(
         f"{path} cannot be read as JSON: {found}. Expected a COCO or LLaVA annotation file. "
         "Download it again."

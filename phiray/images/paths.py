@@ -8,6 +8,7 @@ the image of that id; other files of the same id are listed in `duplicates`.
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def safe_join(root: Path, name: str) -> Path:
     _check_name(name)
     joined = root / name
     if not joined.resolve().is_relative_to(root.resolve()):
-        raise _unsafe(name)
+        raise _unsafe(name, "it is a link out of the folder")
     return joined
 
 
@@ -51,10 +52,15 @@ class ImageFolder:
     """Further files of an id that is already in `paths`."""
     unnamed: list[AnyPath] = field(default_factory=list)
     """Image files without a COCO id in their name."""
+    links_out: dict[int, AnyPath] = field(default_factory=dict)
+    """COCO id to a link that leads to a file elsewhere, which is not read."""
 
     @classmethod
     def scan(cls, root: AnyPath) -> "ImageFolder":
         """Walk `root` in sorted order and index its images.
+
+        Links to folders are followed: large data sets often lie elsewhere, and whoever owns the
+        folder has put them there. A link to a single file must stay inside.
 
         Raises:
             DataError: with exit code 66 if `root` is not a folder.
@@ -66,7 +72,12 @@ class ImageFolder:
                 exit_code=ExitCode.MISSING_INPUT,
             )
         folder = cls(root, {})
-        for path in _image_files(root) if isinstance(root, Path) else _image_urls(root):
+        files, links_out = _image_files(root) if isinstance(root, Path) else (_image_urls(root), [])
+        for link in links_out:
+            image_id = image_id_from_name(link.name)
+            if image_id is not None:
+                folder.links_out[image_id] = link
+        for path in files:
             image_id = image_id_from_name(path.name)
             if image_id is None:
                 folder.unnamed.append(path)
@@ -83,7 +94,10 @@ class ImageFolder:
         _check_name(name)
         image_id = image_id_from_name(name)
         if image_id is not None:
-            return self.paths.get(image_id)
+            found = self.paths.get(image_id)
+            if found is None and image_id in self.links_out:
+                raise _unsafe(name, f"{self.links_out[image_id]} is a link out of the folder")
+            return found
         path = safe_join(self.root, name) if isinstance(self.root, Path) else self.root / name
         return path if path.is_file() else None
 
@@ -93,33 +107,42 @@ def _image_urls(root: UrlPath) -> list[UrlPath]:
     return sorted(path for path in root.walk() if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
-def _image_files(root: Path) -> list[Path]:
-    """List image files; links to folders are followed, each real folder once."""
-    seen: set[str] = set()
+def _image_files(root: Path) -> tuple[Sequence[AnyPath], Sequence[AnyPath]]:
+    """List image files, and links to files elsewhere; each real folder is entered once."""
+    real_folders: dict[str, None] = {}
     files: list[Path] = []
     for folder, subfolders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
-        if real in seen:
+        if real in real_folders:
             subfolders.clear()
             continue
-        seen.add(real)
+        real_folders[real] = None
         subfolders.sort()
         files += [Path(folder, name) for name in names]
     images = sorted(path for path in files if path.suffix.lower() in IMAGE_SUFFIXES)
-    return [path for path in images if not path.is_fifo()]  # reading one would wait for ever
+    outside = {
+        path
+        for path in images
+        if path.is_symlink() and str(path.resolve().parent) not in real_folders
+    }
+    inside = [path for path in images if path not in outside]
+    # reading a pipe would wait for ever
+    return [path for path in inside if not path.is_fifo()], sorted(outside)
 
 
 def _check_name(name: str) -> None:
     """Refuse names that are unsafe whatever lies on disk."""
     parts = name.split("/")
+    if "://" in name:
+        raise _unsafe(name, "it is a URL")
     if not name or name.startswith("/") or ".." in parts or any(c in name for c in "\0\\:"):
-        raise _unsafe(name)
+        raise _unsafe(name, "it does not stay inside" if name else "it is empty")
     if any("\ud800" <= c <= "\udfff" for c in name) or any(len(p.encode()) > 255 for p in parts):
-        raise _unsafe(name)  # no file can have it
+        raise _unsafe(name, "no file can have it")
 
 
-def _unsafe(name: str) -> DataError:
+def _unsafe(name: str, why: str) -> DataError:
     return DataError(
-        f"The file name {name!r} in the data is not safe. Expected a plain relative path inside "
-        "the image folder. Remove the row, or rename the file."
+        f"The file name {name!r:.200} in the data is not safe: {why}. Expected a plain relative "
+        "path inside the image folder. Remove the row, or rename the file."
     )

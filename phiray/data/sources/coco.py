@@ -12,7 +12,13 @@ from dataclasses import dataclass
 
 from pycocotools.coco import COCO
 
-from phiray.data.sources.annotations import Excluded, is_coco, is_llava, read_json
+from phiray.data.sources.annotations import (
+    BadRecordError,
+    Excluded,
+    is_coco,
+    is_llava,
+    read_json,
+)
 from phiray.data.sources.records import text_fault
 from phiray.errors import DataError, ExitCode
 from phiray.images.paths import ImageFolder, image_id_from_name
@@ -57,13 +63,16 @@ def read_coco_captions(
             progress("reading captions", index, len(files))
         coco = _index_file(file, excluded)
         for image_id, image in coco.imgs.items():
-            path = _find_image(image, folder, where=file.name, excluded=excluded)
-            if path is not None:
-                paths.setdefault(image_id, path)
-                texts = captions.setdefault(image_id, [])
-                _add_captions(coco.imgToAnns[image_id], texts, where=file.name, excluded=excluded)
-            elif first_missing is None:
-                first_missing = folder.root / str(image["file_name"])
+            try:
+                path = find_image(image_id, str(image["file_name"]), folder)
+            except BadRecordError as error:
+                detail = f"{file.name} images[{image['row']}]: {error.found}"
+                excluded.append(Excluded(error.reason, detail))
+                first_missing = first_missing or folder.root / str(image["file_name"])
+                continue
+            paths.setdefault(image_id, path)
+            texts = captions.setdefault(image_id, [])
+            _add_captions(coco.imgToAnns[image_id], texts, where=file.name, excluded=excluded)
     if progress is not None:
         progress("reading captions", len(files), len(files))
     if not paths:
@@ -107,64 +116,107 @@ def _index_file(file: AnyPath, excluded: list[Excluded]) -> COCO:
     return coco
 
 
+def image_of_record(record: object) -> tuple[int, str]:
+    """Read id and file name of an image record.
+
+    Raises:
+        BadRecordError: unless it has an integer id and a file name.
+    """
+    image_id = record.get("id") if isinstance(record, dict) else None
+    name = record.get("file_name") if isinstance(record, dict) else None
+    if type(image_id) is not int or not isinstance(name, str):
+        raise BadRecordError("bad record", f"{record!r:.100}")
+    return image_id, name
+
+
+def caption_of_record(record: object) -> tuple[object, str]:
+    """Read image id and text of a caption record; instances have no caption.
+
+    Raises:
+        BadRecordError: unless it has a caption.
+    """
+    caption = record.get("caption") if isinstance(record, dict) else None
+    if not isinstance(record, dict) or not isinstance(caption, str):
+        raise BadRecordError("bad record", f"{record!r:.100}")
+    return record.get("image_id"), caption
+
+
+def check_caption(text: str) -> None:
+    """Refuse a caption that no model can learn from.
+
+    Raises:
+        BadRecordError: if nothing of it is visible, or it is not Unicode.
+    """
+    if not text.strip():
+        raise BadRecordError("empty caption", f"{len(text)} characters")
+    if fault := text_fault(text):
+        raise BadRecordError(*fault)
+
+
+def find_image(image_id: int, name: str, folder: ImageFolder) -> AnyPath:
+    """Find the file of an image record, whose name must not claim another id.
+
+    Raises:
+        BadRecordError: if it claims one, leads out of the folder, or is not there.
+    """
+    if image_id_from_name(name) not in (None, image_id):
+        raise BadRecordError("id mismatch", f"image {image_id} is named {name!r:.100}")
+    try:
+        path = folder.find(name)
+    except DataError as error:
+        raise BadRecordError("unsafe name", f"image {image_id}: {error.message}") from error
+    if path is None:
+        raise BadRecordError("missing image", name)
+    return path
+
+
 def _images(records: object, *, where: str, excluded: list[Excluded]) -> list[Record]:
     """Keep the image records that have an integer id, seen once, and a file name."""
     images: dict[int, Record] = {}
-    for index, record in enumerate(records if isinstance(records, list) else []):
-        image_id = record.get("id") if isinstance(record, dict) else None
-        if type(image_id) is not int or not isinstance(record.get("file_name"), str):
-            excluded.append(Excluded("bad record", f"{where} images[{index}]: {record!r:.100}"))
-        elif image_id in images:
-            excluded.append(Excluded("duplicate id", f"{where} images[{index}]: id {image_id}"))
+    for row, record in enumerate(records if isinstance(records, list) else []):
+        place = f"{where} images[{row}]"
+        try:
+            image_id, name = image_of_record(record)
+        except BadRecordError as error:
+            excluded.append(Excluded(error.reason, f"{place}: {error.found}"))
+            continue
+        if image_id in images:
+            excluded.append(Excluded("duplicate id", f"{place}: id {image_id}"))
         else:
-            images[image_id] = record
+            images[image_id] = {"id": image_id, "file_name": name, "row": row}
     return list(images.values())
 
 
 def _annotations(
     records: object, known: set[object], *, where: str, excluded: list[Excluded]
 ) -> list[Record]:
-    """Keep the caption records of known images; instances have no caption."""
-    annotations = []
-    for index, record in enumerate(records if isinstance(records, list) else []):
-        place = f"{where} annotations[{index}]"
-        if not isinstance(record, dict) or not isinstance(record.get("caption"), str):
-            excluded.append(Excluded("bad record", f"{place}: {record!r:.100}"))
-        elif type(record.get("image_id")) is not int or record["image_id"] not in known:
-            excluded.append(Excluded("unknown image", f"{place}: {record.get('image_id')!r:.30}"))
+    """Keep the caption records of known images."""
+    annotations: list[Record] = []
+    for row, record in enumerate(records if isinstance(records, list) else []):
+        place = f"{where} annotations[{row}]"
+        try:
+            image_id, caption = caption_of_record(record)
+        except BadRecordError as error:
+            excluded.append(Excluded(error.reason, f"{place}: {error.found}"))
+            continue
+        if type(image_id) is not int or image_id not in known:
+            excluded.append(Excluded("unknown image", f"{place}: {image_id!r:.30}"))
         else:
-            annotations.append({**record, "id": index})
+            annotations.append({"id": row, "image_id": image_id, "caption": caption})
     return annotations
-
-
-def _find_image(
-    image: Record, folder: ImageFolder, *, where: str, excluded: list[Excluded]
-) -> AnyPath | None:
-    """Find the file of an image record, whose name must not claim another id."""
-    name, image_id = str(image["file_name"]), image["id"]
-    if image_id_from_name(name) not in (None, image_id):
-        excluded.append(Excluded("id mismatch", f"{where}: image {image_id} is named {name!r}"))
-        return None
-    try:
-        path = folder.find(name)
-    except DataError:
-        excluded.append(Excluded("unsafe name", f"{where}: image {image_id} is named {name!r}"))
-        return None
-    if path is None:
-        excluded.append(Excluded("missing image", f"{where}: {name}"))
-    return path
 
 
 def _add_captions(
     annotations: list[Record], texts: list[str], *, where: str, excluded: list[Excluded]
 ) -> None:
     for annotation in annotations:
-        text, place = str(annotation["caption"]).strip(), f"{where}: annotation {annotation['id']}"
-        if not text:
-            excluded.append(Excluded("empty caption", place))
-        elif fault := text_fault(text):
-            excluded.append(Excluded(fault[0], f"{place}: {fault[1]}"))
-        elif text in texts:
+        text, place = str(annotation["caption"]).strip(), f"{where} annotations[{annotation['id']}]"
+        try:
+            check_caption(text)
+        except BadRecordError as error:
+            excluded.append(Excluded(error.reason, f"{place}: {error.found}"))
+            continue
+        if text in texts:
             excluded.append(Excluded("duplicate caption", place))
         else:
             texts.append(text)

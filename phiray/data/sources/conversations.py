@@ -8,13 +8,16 @@ three forms; rows without an image are left out, since the split is by image id.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from phiray.data.sources.annotations import Excluded, is_coco, is_llava, read_json
+from phiray.data.sources.annotations import BadRecordError, Excluded, is_coco, is_llava, read_json
 from phiray.data.sources.records import text_fault
 from phiray.errors import DataError, ExitCode
 from phiray.images.paths import ImageFolder, image_id_from_name
 from phiray.storage import AnyPath
 from phiray.text.prompts import IMAGE_MARKER, Turn, strip_image_marker
 from phiray.types import Progress
+
+SPEAKERS = ("human", "gpt")
+"""Who speaks, in turn."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +40,6 @@ class Conversations:
     excluded: list[Excluded]
 
 
-class _BadRecordError(Exception):
-    """A record that becomes no row; never leaves this module."""
-
-    def __init__(self, reason: str, found: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.found = found
-
-
 def read_conversations(
     files: Sequence[AnyPath], folder: ImageFolder, *, progress: Progress | None = None
 ) -> Conversations:
@@ -63,8 +57,8 @@ def read_conversations(
         for index, record in enumerate(_records(file)):
             place = f"{file.name}[{index}]"
             try:
-                row = _conversation(record, folder, file=file.name)
-            except _BadRecordError as error:
+                row = conversation_of_record(record, folder, file=file.name)
+            except BadRecordError as error:
                 excluded.append(Excluded(error.reason, f"{place}: {error.found}"))
                 if error.reason == "missing image" and first_missing is None:
                     first_missing = error.found
@@ -99,46 +93,60 @@ def _records(file: AnyPath) -> list[object]:
     return content
 
 
-def _conversation(record: object, folder: ImageFolder, *, file: str) -> Conversation:
-    """Validate one row."""
+def conversation_of_record(record: object, folder: ImageFolder, *, file: str) -> Conversation:
+    """Validate one row.
+
+    Raises:
+        BadRecordError: if it cannot be trained on.
+    """
     if not isinstance(record, dict):
-        raise _BadRecordError("bad record", f"{record!r:.100}")
+        raise BadRecordError("bad record", f"{record!r:.100}")
     name = record.get("image")
     if not isinstance(name, str):
-        raise _BadRecordError("no image", f"image is {name!r:.60}")
-    image_id = image_id_from_name(name)
-    if image_id is None:
-        raise _BadRecordError("no image id", f"the name {name!r:.100} has no COCO id")
-    turns = _turns(record.get("conversations"))
+        raise BadRecordError("no image", f"image is {name!r:.60}")
     try:
         path = folder.find(name)
     except DataError as error:
-        raise _BadRecordError("unsafe name", f"image is {name!r:.100}") from error
+        raise BadRecordError("unsafe name", error.message) from error
+    image_id = image_id_from_name(name)
+    if image_id is None:
+        raise BadRecordError("no image id", f"the name {name!r:.100} has no COCO id")
+    turns = _turns(record.get("conversations"))
     if path is None:
-        raise _BadRecordError("missing image", name)
+        raise BadRecordError("missing image", name)
     return Conversation(image_id, path, turns, file)
 
 
 def _turns(utterances: object) -> tuple[Turn, ...]:
     """Pair questions with answers; the image marker must stand at an end of the first question."""
-    if not isinstance(utterances, list) or not utterances or len(utterances) % 2:
-        raise _BadRecordError("bad turns", f"conversations is {utterances!r:.60}")
+    if not isinstance(utterances, list) or not utterances:
+        raise BadRecordError("no turns", f"conversations is {utterances!r:.60}")
     texts = []
     for index, utterance in enumerate(utterances):
-        speaker, text = ("human", "gpt")[index % 2], None
-        if isinstance(utterance, dict) and utterance.get("from") == speaker:
-            text = utterance.get("value")
-        if not isinstance(text, str):
-            raise _BadRecordError("bad turns", f"turn {index} is no text of {speaker!r}")
-        texts.append(text.strip())
+        texts.append(_text_of_turn(index, utterance))
+    if len(texts) % 2:
+        raise BadRecordError("unanswered question", f"{len(texts)} turns")
     first, texts[0] = texts[0], strip_image_marker(texts[0])
     if first.count(IMAGE_MARKER) != 1 or IMAGE_MARKER in texts[0]:
-        raise _BadRecordError("bad image marker", f"the first question is {first!r:.100}")
+        raise BadRecordError("bad image marker", f"the first question is {first!r:.100}")
     for index, text in enumerate(texts):
         if not text:
-            raise _BadRecordError("empty turn", f"turn {index} has no text")
+            raise BadRecordError("empty turn", f"turn {index} has no text")
         if fault := text_fault(text):
-            raise _BadRecordError(fault[0], f"turn {index}: {fault[1]}")
+            raise BadRecordError(fault[0], f"turn {index}: {fault[1]}")
     return tuple(
         Turn(question, answer) for question, answer in zip(texts[::2], texts[1::2], strict=True)
     )
+
+
+def _text_of_turn(index: int, utterance: object) -> str:
+    """Return what the speaker whose turn it is says, stripped."""
+    speaker = utterance.get("from") if isinstance(utterance, dict) else None
+    text = utterance.get("value") if isinstance(utterance, dict) else None
+    if speaker not in SPEAKERS:
+        raise BadRecordError("unknown speaker", f"turn {index} is {utterance!r:.60}")
+    if speaker != SPEAKERS[index % 2]:
+        raise BadRecordError("speakers out of order", f"turn {index} is of {speaker!r}")
+    if not isinstance(text, str):
+        raise BadRecordError("no text", f"turn {index} is {text!r:.60}")
+    return text.strip()

@@ -159,7 +159,8 @@ def test_prepare_lists_the_records_that_became_no_row(
     file.write_text(json.dumps(content))
     data = config.data.model_copy(update={"annotations": [str(file)]})
     prepared = prepare(config.model_copy(update={"data": data}))
-    assert prepared.excluded == (Excluded("missing image", "captions.json: 000000999999.jpg"),)
+    place = f"captions.json images[{len(content['images']) - 1}]"
+    assert prepared.excluded == (Excluded("missing image", f"{place}: 000000999999.jpg"),)
     assert prepared.counts["left out: missing image"] == 1
 
 

@@ -88,6 +88,41 @@ def test_read_coco_captions_says_why_records_are_left_out(
 
 
 @pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("../kitten.jpg", "it does not stay inside"),
+        ("/etc/passwd.jpg", "it does not stay inside"),
+        ("http://images.cocodataset.org/val2017/kitten.jpg", "it is a URL"),
+        ("link.jpg", "it is a link out of the folder"),
+        ("linked/kitten.jpg", "it is a link out of the folder"),
+        ("000000000009.jpg", "is a link out of the folder"),
+        ("a\\b.jpg", "it does not stay inside"),
+    ],
+)
+def test_read_coco_captions_refuses_names_that_leave_with_their_row(
+    tmp_path: Path, name: str, why: str
+) -> None:
+    images = write_images(tmp_path, num_images=3)
+    for secret in ("secret", "other"):
+        (tmp_path / secret).mkdir()
+        (tmp_path / secret / "kitten.jpg").write_bytes(b"secret")
+    for link in ("link.jpg", "000000000009.jpg"):
+        (images / link).symlink_to(tmp_path / "secret" / "kitten.jpg")
+    (images / "linked").symlink_to(tmp_path / "other")
+    content = coco_content(num_images=3)
+    content["images"].append({"id": 9, "file_name": name})
+    file = write_json(tmp_path / "captions.json", content)
+
+    found = read_coco_captions([file], ImageFolder.scan(images))
+
+    assert [image.image_id for image in found.images] == [1, 2, 3]
+    (refused,) = found.excluded
+    assert refused.reason == "unsafe name"
+    assert refused.detail.startswith("captions.json images[3]: ")
+    assert why in refused.detail
+
+
+@pytest.mark.parametrize(
     ("content", "match"),
     [
         ([llava_row(1)], "holds LLaVA conversations"),

@@ -127,12 +127,21 @@ def check_data_command(
     target: Annotated[
         str, typer.Argument(metavar="CONFIG|DIR", help="A YAML file, or a folder with data sets.")
     ],
+    max_bad_fraction: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Share at fault that is let pass; that of CONFIG, or 0.01."
+        ),
+    ] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Only a part was downloaded: no image is missing.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Count rows, missing and broken files, leaks.
 
-    Looks for duplicates and for ids on both sides of the split as well. Exits with 65 if there is
-    anything to be mended.
+    Looks for copies, and for pictures and texts on both sides of the split as well. Exits with 65
+    if there is a leak, or a larger share at fault than may be.
     """
     if not Path(target).exists():
         raise ConfigError(
@@ -144,18 +153,23 @@ def check_data_command(
 
     with build_display() as display:
         from phiray.config.load import load_config
-        from phiray.data.check.run import check_data
+        from phiray.data.check.run import MAX_BAD_FRACTION, check_data
 
         path = Path(target)
         checked = path if path.is_dir() else load_config(target).data
-        report = check_data(checked, progress=display.progress)
+        allowed = MAX_BAD_FRACTION if isinstance(checked, Path) else checked.max_bad_fraction
+        if max_bad_fraction is not None:
+            allowed = max_bad_fraction
+        report = check_data(checked, is_partial=partial, progress=display.progress)
+    verdict = report.verdict(allowed)
     if as_json:
-        _print_json(report.to_json())
+        _print_json(report.to_json(allowed))
     else:
         from phiray.tables import plain_table
 
         _print_table(plain_table("", ["what", "count", "example"], report.rows()))
-    if report.has_findings:
+        print("\n".join(verdict) or f"fit: no leak, and at most {allowed:.2%} at fault")
+    if verdict:
         raise typer.Exit(ExitCode.BAD_DATA)
 
 

@@ -1,30 +1,29 @@
 """Look through images, captions and conversations for what is missing, broken, double or leaking.
 
-Source: DESIGN 6; facts/reliability_security.md section d (what goes wrong in annotation files).
-Limits: copies are found by equal bytes; a resized or recompressed copy under another id is not.
+Source: DESIGN 6; facts/reliability_security.md sections b and d (what goes wrong in such files).
+Limits: about 600 bytes are kept of each image; of captions and conversations see their modules.
 """
 
-import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from phiray.config.data import SplitConfig
+from phiray.data.check.captions import CaptionCheck
+from phiray.data.check.conversations import ConversationCheck
+from phiray.data.check.copies import HELDOUT_IMAGES, IMAGES, SignedImage, report_copies
 from phiray.data.check.report import CheckReport
 from phiray.data.prefetch import prefetch_in_order
-from phiray.data.sources.annotations import Excluded
-from phiray.data.sources.coco import read_coco_captions
-from phiray.data.sources.conversations import read_conversations
 from phiray.data.split import image_key, is_heldout
-from phiray.errors import DataError
-from phiray.images.decode import ImageError, check_image
+from phiray.images.decode import ImageError, decode_pixels
+from phiray.images.oddities import oddities_of
 from phiray.images.paths import ImageFolder, image_id_from_name
+from phiray.images.signature import Signature, signature_from_pixels
 from phiray.storage import AnyPath
 from phiray.types import Progress
 
-HARMLESS = frozenset({"duplicate caption", "duplicate row", "no captions"})
-"""Reasons that real COCO and LLaVA files have themselves."""
-NUM_THREADS = 2
+NUM_THREADS = min(os.cpu_count() or 1, 32)
+"""Decoding leaves Python, and threads do not wait for one another."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,19 @@ class ImageFiles:
     captions: Sequence[AnyPath]
     conversations: Sequence[AnyPath]
     split: SplitConfig
+    is_partial: bool = False
+    """Whether images that annotations name may be absent."""
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """What one image file is."""
+
+    path: AnyPath
+    signature: Signature | None
+    fault: tuple[str, str] | None
+    """Reason and detail."""
+    oddities: Sequence[str]
 
 
 def check_images(
@@ -46,121 +58,81 @@ def check_images(
         DataError: with exit code 66 if the image folder does not exist.
     """
     folder = ImageFolder.scan(files.images)
-    ids = {path: image_id for image_id, path in folder.paths.items()}
-    _check_captions(files.captions, folder, ids, report=report, progress=progress)
-    _check_conversations(files.conversations, folder, report=report, progress=progress)
-    heldout = {
-        image_id: is_heldout(
-            image_key(image_id),
-            salt=files.split.salt,
-            heldout_fraction=files.split.heldout_fraction,
-        )
-        for image_id in ids.values()
-    }
+    captions = CaptionCheck(folder, report, is_partial=files.is_partial)
+    captions.read(files.captions, progress=progress)
+    conversations = ConversationCheck(folder, report, is_partial=files.is_partial)
+    conversations.read(files.conversations, progress=progress)
+    ids = {path: image_id for image_id, path in folder.paths.items()} | captions.ids
+    heldout = {image_id: _is_heldout(image_id, files.split) for image_id in ids.values()}
     report.counts["images"] = len(ids)
     report.counts["train images"] = sum(not held for held in heldout.values())
     report.counts["held-out images"] = sum(heldout.values())
+    report.add_total(IMAGES, len(ids) + len(folder.duplicates))
+    report.add_total(HELDOUT_IMAGES, report.counts["held-out images"])
     for path in folder.unnamed:
         if path not in ids:
             report.note("file without a COCO id", str(path))
-    digests = dict(_digests([*ids, *folder.duplicates], report, progress=progress))
-    _check_copies(folder, ids, heldout=heldout, digests=digests, report=report)
+    for path in folder.links_out.values():
+        report.find("link out of the image folder", str(path), of=IMAGES)
+    signatures = dict(_look_at_files([*ids, *folder.duplicates], report, progress=progress))
+    signed = [
+        SignedImage(path, image_id, heldout[image_id], signatures[path])
+        for path, image_id in ids.items()
+        if path in signatures
+    ]
+    report_copies(signed, report, progress=progress)
+    _compare_files_of_one_id(folder, signatures, heldout=heldout, report=report)
 
 
-def _check_captions(
-    files: Sequence[AnyPath],
-    folder: ImageFolder,
-    ids: dict[AnyPath, int],
-    *,
-    report: CheckReport,
-    progress: Progress | None,
-) -> None:
-    """Count captions; learn the ids of images whose names do not tell them."""
-    for file in files:
-        try:
-            found = read_coco_captions([file], folder, progress=progress)
-        except DataError as error:
-            report.find("unusable file", error.message)
-            continue
-        _add(report, "captions", sum(len(image.captions) for image in found.images))
-        _report_excluded(found.excluded, report)
-        ids.update({image.path: image.image_id for image in found.images})
+def _is_heldout(image_id: int, split: SplitConfig) -> bool:
+    key = image_key(image_id)
+    return is_heldout(key, salt=split.salt, heldout_fraction=split.heldout_fraction)
 
 
-def _check_conversations(
-    files: Sequence[AnyPath],
-    folder: ImageFolder,
-    *,
-    report: CheckReport,
-    progress: Progress | None,
-) -> None:
-    for file in files:
-        try:
-            found = read_conversations([file], folder, progress=progress)
-        except DataError as error:
-            report.find("unusable file", error.message)
-            continue
-        _add(report, "conversations", len(found.rows))
-        _report_excluded(found.excluded, report)
-
-
-def _add(report: CheckReport, what: str, count: int) -> None:
-    report.counts[what] = report.counts.get(what, 0) + count
-
-
-def _report_excluded(excluded: Iterable[Excluded], report: CheckReport) -> None:
-    for item in excluded:
-        tell = report.note if item.reason in HARMLESS else report.find
-        tell(item.reason, item.detail)
-
-
-def _digests(
+def _look_at_files(
     paths: Sequence[AnyPath], report: CheckReport, *, progress: Progress | None
-) -> Iterator[tuple[AnyPath, str]]:
-    """Decode every file, and hash those that are whole."""
-    checked = prefetch_in_order(_check_file, iter(paths), num_threads=NUM_THREADS)
-    for index, (path, digest, fault) in enumerate(checked):
+) -> Iterator[tuple[AnyPath, Signature]]:
+    """Decode every file; report what is broken or odd, and sign what is whole."""
+    looked = prefetch_in_order(_look_at, iter(paths), num_threads=NUM_THREADS)
+    for index, found in enumerate(looked, start=1):
         if progress is not None:
-            progress("decoding images", index + 1, len(paths))
-        if fault is not None:
-            report.find(f"broken file: {fault}", str(path))
-        else:
-            yield path, digest
+            progress("decoding images", index, len(paths))
+        for kind in found.oddities:
+            report.note(f"{kind} image", str(found.path))
+        if found.fault is not None:
+            reason, detail = found.fault
+            report.find(f"broken file: {reason}", f"{found.path}: {detail}", of=IMAGES)
+        elif found.signature is not None:
+            yield found.path, found.signature
 
 
-def _check_file(path: AnyPath) -> tuple[AnyPath, str, str | None]:
-    """Give path, hash, and what is wrong with the file."""
+def _look_at(path: AnyPath) -> _Looked:
     try:
         data = path.read_bytes()
-        check_image(data)
+        signature = signature_from_pixels(decode_pixels(data))
+        return _Looked(path, signature, None, oddities_of(data, suffix=path.suffix))
     except ImageError as error:
-        return path, "", error.reason
+        return _Looked(path, None, (error.reason, error.detail), ())
     except OSError as error:
-        return path, "", f"unreadable ({error.strerror})"
-    return path, hashlib.sha256(data).hexdigest(), None
+        return _Looked(path, None, ("unreadable", error.strerror or str(error)), ())
 
 
-def _check_copies(
+def _compare_files_of_one_id(
     folder: ImageFolder,
-    ids: Mapping[AnyPath, int],
+    signatures: dict[AnyPath, Signature],
     *,
-    heldout: Mapping[int, bool],
-    digests: Mapping[AnyPath, str],
+    heldout: dict[int, bool],
     report: CheckReport,
 ) -> None:
-    """Report equal pictures under two ids, above all on both sides, and unequal ones under one."""
-    paths_of_digest: defaultdict[str, list[AnyPath]] = defaultdict(list)
-    for path in ids:
-        if path in digests:
-            paths_of_digest[digests[path]].append(path)
-    for first, *copies in paths_of_digest.values():
-        for copy in copies:
-            is_leak = heldout[ids[first]] != heldout[ids[copy]]
-            kind = "leak: one picture in train and held-out" if is_leak else "picture under two ids"
-            report.find(kind, f"{first} = {copy}")
+    """Report further files of an id, of another year say; the split keeps them on one side."""
     for path in folder.duplicates:
         image_id = image_id_from_name(path.name)
-        first = folder.paths[image_id] if image_id is not None else path
-        is_equal = digests.get(path) == digests.get(first)
-        tell = report.note if is_equal else report.find
-        tell("one id, equal files" if is_equal else "one id, different files", f"{first}, {path}")
+        assert image_id is not None, "duplicates are found by their id"
+        first = folder.paths[image_id]
+        place = f"{first}, {path}"
+        if signatures.get(path) != signatures.get(first):
+            report.find("one id, different files", place, of=IMAGES)
+        elif heldout[image_id]:
+            report.note("held-out picture under a second name (held out as well)", place)
+        else:
+            report.note("one id, equal files", place)

@@ -4,30 +4,36 @@ Source: DESIGN 4 (`phiray data check`) and 6.
 Limits: looks at files only; whether captions are true to their images is not checked.
 """
 
-import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 from phiray.config.data import ImageDataConfig, SplitConfig, TextDataConfig
+from phiray.data.check.documents import check_documents
 from phiray.data.check.images import ImageFiles, check_images
 from phiray.data.check.report import CheckReport
 from phiray.data.sources.annotations import existing_files
-from phiray.data.sources.documents import TextSource, iter_documents, source_files
-from phiray.data.sources.records import BadDocument
-from phiray.data.split import is_heldout
+from phiray.data.sources.documents import TextSource
 from phiray.errors import DataError, ExitCode
 from phiray.storage import join, path_of
 from phiray.types import Progress
 
 TEXT_SOURCES: tuple[TextSource, ...] = ("gutenberg", "redpajama")
+MAX_BAD_FRACTION = 0.01
+"""Share (0..1) at fault that a folder may have: the default of `data.max_bad_fraction`."""
 
 
 def check_data(
-    target: Path | ImageDataConfig | TextDataConfig, *, progress: Progress | None = None
+    target: Path | ImageDataConfig | TextDataConfig,
+    *,
+    is_partial: bool = False,
+    progress: Progress | None = None,
 ) -> CheckReport:
     """Count what is there, and list what wants mending.
 
     Args:
         target: a folder with data sets in the layouts of the downloads, or the settings of data.
+        is_partial: whether images that annotations name may be absent, as after a download of a
+            part.
         progress: told of images and files.
 
     Raises:
@@ -35,11 +41,14 @@ def check_data(
     """
     report = CheckReport()
     if isinstance(target, TextDataConfig):
-        _check_text(target.source, Path(target.root), report, split=target.split, progress=progress)
+        check_documents(
+            target.source, Path(target.root), report, split=target.split, progress=progress
+        )
     elif isinstance(target, ImageDataConfig):
-        check_images(_files_of_config(target), report, progress=progress)
+        files = replace(_files_of_config(target), is_partial=is_partial)
+        check_images(files, report, progress=progress)
     else:
-        _check_folder(target, report, progress=progress)
+        _check_folder(target, report, is_partial=is_partial, progress=progress)
     return report
 
 
@@ -58,54 +67,23 @@ def _files_of_config(config: ImageDataConfig) -> ImageFiles:
     )
 
 
-def _check_folder(root: Path, report: CheckReport, *, progress: Progress | None) -> None:
+def _check_folder(
+    root: Path, report: CheckReport, *, is_partial: bool, progress: Progress | None
+) -> None:
     """Check all data sets that lie below a folder."""
     split = SplitConfig()
     images = root / "coco" / "images"
     if images.is_dir():
         captions = sorted(root.glob("coco/annotations/captions_*.json"))
         conversations = sorted(root.glob("instruct/*.json"))
-        check_images(ImageFiles(images, captions, conversations, split), report, progress=progress)
+        files = ImageFiles(images, captions, conversations, split, is_partial)
+        check_images(files, report, progress=progress)
     sources = [source for source in TEXT_SOURCES if (root / source).is_dir()]
     for source in sources:
-        _check_text(source, root, report, split=split, progress=progress)
+        check_documents(source, root, report, split=split, progress=progress)
     if not report.counts:
         raise DataError(
             f"{root} holds no data set. Expected coco/images, gutenberg or redpajama in it. Give "
             "the folder that holds them, or a stage's config.",
             exit_code=ExitCode.MISSING_INPUT,
         )
-
-
-def _check_text(
-    source: TextSource,
-    root: Path,
-    report: CheckReport,
-    *,
-    split: SplitConfig,
-    progress: Progress | None,
-) -> None:
-    """Count documents by part; equal texts under two keys are copies, or leaks."""
-    source_files(source, root)
-    counts = {"train": 0, "held-out": 0}
-    seen: dict[bytes, tuple[str, str, str]] = {}
-    for entry in iter_documents(source, root, progress=progress):
-        if isinstance(entry, BadDocument):
-            report.find(f"{source}: {entry.reason}", f"{entry.where}: {entry.detail}")
-            continue
-        heldout = is_heldout(entry.key, salt=split.salt, heldout_fraction=split.heldout_fraction)
-        part = "held-out" if heldout else "train"
-        counts[part] += 1
-        digest = hashlib.sha256(" ".join(entry.text.split()).encode()).digest()
-        where = f"{entry.path}:{entry.offset}" if entry.offset else entry.path
-        key, first_part, first = seen.setdefault(digest, (entry.key, part, where))
-        if first == where:
-            continue
-        if first_part != part:
-            report.find(f"{source} leak: one text in train and held-out", f"{first} = {where}")
-        elif key == entry.key:
-            report.note(f"{source}: one text twice", f"{first} = {where}")
-        else:
-            report.find(f"{source}: one text under two ids", f"{first} = {where}")
-    for part, count in counts.items():
-        report.counts[f"{source} {part} documents"] = count

@@ -1,12 +1,15 @@
+import io
 import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from phiray.config.data import ImageDataConfig, SplitConfig
 from phiray.data.check.images import ImageFiles, check_images
 from phiray.data.check.report import CheckReport
 from phiray.data.image_sets import caption_rows
+from phiray.data.split import image_key, is_heldout
 from phiray.types import Progress
 from tests.image_builders import (
     NUM_IMAGES,
@@ -25,7 +28,9 @@ def config(tmp_path: Path) -> ImageDataConfig:
     return write_image_world(tmp_path)
 
 
-def check(config: ImageDataConfig, *, progress: Progress | None = None) -> CheckReport:
+def check(
+    config: ImageDataConfig, *, is_partial: bool = False, progress: Progress | None = None
+) -> CheckReport:
     root = Path(config.root)
     report = CheckReport()
     files = ImageFiles(
@@ -33,6 +38,7 @@ def check(config: ImageDataConfig, *, progress: Progress | None = None) -> Check
         captions=sorted(root.glob("coco/annotations/*.json")),
         conversations=sorted(root.glob("instruct/*.json")),
         split=SPLIT,
+        is_partial=is_partial,
     )
     check_images(files, report, progress=progress)
     return report
@@ -44,6 +50,10 @@ def image_path(config: ImageDataConfig, image_id: int) -> Path:
 
 def found(report: CheckReport) -> dict[str, int]:
     return {kind: tally.count for kind, tally in report.findings.items()}
+
+
+def is_heldout_id(image_id: int) -> bool:
+    return is_heldout(image_key(image_id), salt=SPLIT.salt, heldout_fraction=SPLIT.heldout_fraction)
 
 
 def parts(config: ImageDataConfig) -> tuple[list[int], list[int]]:
@@ -74,7 +84,7 @@ def test_check_images_finds_missing_and_broken_files(config: ImageDataConfig) ->
 
     assert found(check(config)) == {
         "missing image": 2,  # in the captions and in the conversations
-        "broken file: broken image": 1,
+        "broken file: truncated image": 1,
         "broken file: empty": 1,
     }
 
@@ -132,6 +142,78 @@ def test_check_images_compares_two_files_of_one_id(config: ImageDataConfig) -> N
     assert report.notes["one id, equal files"].count == 1
 
 
+def test_check_images_of_a_part_misses_no_image(config: ImageDataConfig) -> None:
+    image_path(config, 1).unlink()
+
+    report = check(config, is_partial=True)
+
+    assert found(report) == {}
+    assert report.notes["missing image"].count == 2
+
+
+def test_check_images_names_held_out_pictures_under_a_second_name(config: ImageDataConfig) -> None:
+    """Copies of three held-out pictures under their own ids: the split keeps them held out."""
+    heldout = parts(config)[1][:3]
+    folder = image_path(config, 1).parents[1] / "train2014"
+    folder.mkdir()
+    for image_id in heldout:
+        name = f"COCO_train2014_{image_id:012d}.jpg"
+        (folder / name).write_bytes(image_path(config, image_id).read_bytes())
+
+    report = check(config)
+
+    assert found(report) == {}
+    kind = "held-out picture under a second name (held out as well)"
+    assert report.notes[kind].count == 3
+
+
+@pytest.mark.parametrize(("quality", "scale"), [(60, 1.0), (85, 0.5)])
+def test_check_images_finds_three_planted_pictures_that_were_encoded_anew(
+    config: ImageDataConfig, shared_data: Path, quality: int, scale: float
+) -> None:
+    """Held-out photographs, planted under 2014-style names with ids of the training side."""
+    photographs = sorted((shared_data / "coco" / "images" / "val2017").glob("*.jpg"))[:3]
+    _, heldout = parts(config)
+    planted = [i for i in range(5000, 5100) if not is_heldout_id(i)][:3]
+    for image_id, copy_id, photograph in zip(heldout, planted, photographs, strict=False):
+        image_path(config, image_id).write_bytes(photograph.read_bytes())
+        with Image.open(photograph) as image:
+            size = (int(image.width * scale), int(image.height * scale))
+            path = image_path(config, 1).with_name(f"COCO_train2014_{copy_id:012d}.jpg")
+            image.resize(size).save(path, quality=quality)
+
+    report = check(config)
+
+    assert found(report) == {"leak: near copies in train and held-out": 3}
+    assert report.verdict(0.01) == [
+        f"{3 / len(heldout):.2%} of the held-out images are at fault, at most 1.00% may be"
+    ]
+
+
+def test_check_images_notes_what_is_odd(config: ImageDataConfig) -> None:
+    image = Image.open(io.BytesIO(encoded_image(1))).convert("CMYK")
+    image.save(image_path(config, 1), "JPEG")
+    image_path(config, 2).write_bytes(encoded_image(2, format="PNG"))
+
+    report = check(config)
+
+    assert found(report) == {}
+    assert {kind: tally.count for kind, tally in report.notes.items()} == {
+        "caption with outer white space": 24,
+        "CMYK image": 1,
+        "wrong extension image": 1,
+    }
+
+
+def test_check_images_finds_links_out_of_the_folder(config: ImageDataConfig) -> None:
+    root = Path(config.root)
+    outside = root / "elsewhere.jpg"
+    image_path(config, 1).rename(outside)
+    image_path(config, 1).symlink_to(outside)
+
+    assert found(check(config)) == {"unsafe name": 2, "link out of the image folder": 1}
+
+
 def test_check_images_reports_files_of_another_kind(config: ImageDataConfig) -> None:
     root = Path(config.root)
     llava = (root / "instruct" / "llava_instruct_150k.json").read_text()
@@ -147,7 +229,8 @@ def test_all_reading_is_told_of(config: ImageDataConfig) -> None:
     told: list[str] = []
     check(config, progress=lambda what, done, total: told.append(what))
     assert list(dict.fromkeys(told)) == [
-        "reading captions",
-        "reading conversations",
+        "reading captions_train2017.json",
+        "reading llava_instruct_150k.json",
         "decoding images",
+        "comparing images",
     ]

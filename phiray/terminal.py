@@ -33,6 +33,8 @@ class _Speed:
     """Time per unit of one piece of work, for the time left."""
 
     started: float = field(default_factory=lambda: time.monotonic())
+    done_before: int = 0
+    """What was done when it started: a download that goes on did not fetch that in no time."""
     shown: float | None = None
     mean_step_seconds: float | None = None
 
@@ -86,7 +88,7 @@ class LiveDisplay:
 
     def progress(self, description: str, done: int, total: int) -> None:
         """Show how far `description` is; the bar goes when it is done."""
-        speed = self._speeds.setdefault(description, _Speed())
+        speed = self._speeds.setdefault(description, _Speed(done_before=done))
         self._draw(description, done, total, detail=_time_left_of_work(speed, done, total))
 
     def note(self, text: str) -> None:
@@ -136,7 +138,7 @@ class LineDisplay:
 
     def progress(self, description: str, done: int, total: int) -> None:
         """Say how far `description` is, once it has taken two seconds."""
-        speed = self._speeds.setdefault(description, _Speed())
+        speed = self._speeds.setdefault(description, _Speed(done_before=done))
         wait = SILENT_SECONDS if speed.shown is None else SECONDS_BETWEEN_LINES
         if speed.is_due(wait_seconds=wait) or (done >= total and speed.shown is not None):
             left = _time_left_of_work(speed, done, total)
@@ -190,9 +192,10 @@ def _detail(record: Record, speed: _Speed, steps_left: int) -> str:
 
 def _time_left_of_work(speed: _Speed, done: int, total: int) -> str:
     elapsed = time.monotonic() - speed.started
-    if not 0 < done < total or elapsed < SILENT_SECONDS:
+    new = done - speed.done_before
+    if not 0 < new <= done < total or elapsed < SILENT_SECONDS:
         return ""
-    return f"{format_seconds(elapsed / done * (total - done))} left"
+    return f"{format_seconds(elapsed / new * (total - done))} left"
 
 
 def _number(record: Record, name: str) -> float:

@@ -64,6 +64,15 @@ def test_line_display_says_how_long_work_goes_and_when_it_ends(clock: Clock) -> 
     assert lines(buffer) == ["reading: 1/4  0:09 left", "reading: 4/4"]
 
 
+def test_line_display_does_not_count_what_was_done_before_it_was_told(clock: Clock) -> None:
+    buffer = io.StringIO()
+    display = LineDisplay(Console(file=buffer))
+    for done in (900, 910):
+        display.progress("fetch", done, 1000)
+        clock.now += 10.0
+    assert lines(buffer) == ["fetch: 910/1000  1:30 left"]
+
+
 def test_line_display_shows_first_last_and_some_steps(clock: Clock) -> None:
     buffer = io.StringIO()
     display = LineDisplay(Console(file=buffer))

@@ -17,6 +17,7 @@ class ExitCode(IntEnum):
     BAD_DATA = 65
     MISSING_INPUT = 66
     NO_CLUSTER = 69
+    UNAVAILABLE = 69  # one number for both: a service that does not serve
     CANNOT_CREATE = 73
     IO = 74
     RESUMABLE = 75
@@ -65,6 +66,12 @@ class DataError(PhirayError):
     """Input data is missing (66) or broken (65, the default)."""
 
     exit_code = ExitCode.BAD_DATA
+
+
+class FetchError(PhirayError):
+    """A download cannot go on; 75, the default, if the same command may go on later."""
+
+    exit_code = ExitCode.RESUMABLE
 
 
 class CheckpointError(PhirayError):

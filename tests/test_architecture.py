@@ -11,7 +11,7 @@ LAYERS = (
     {"phiray", "errors", "threads", "types"},
     {"batch", "node", "storage"},
     {"config", "text", "images", "runtime", "terminal", "tables"},
-    {"data", "models", "losses", "checkpoints", "clusters"},
+    {"data", "fetch", "models", "losses", "checkpoints", "clusters"},
     {"training", "planning"},
     {"stages", "world"},
     {"evals"},

@@ -1,0 +1,1 @@
+"""Download the public data sets, in the layouts that phiray reads."""

@@ -34,7 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help is twice as fast, and reads well in a pipe
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="Look at data, and prepare it.", no_args_is_help=True)
+data_app = typer.Typer(help="Fetch data, look at it, and prepare it.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 tune_app = typer.Typer(help="Search settings with Ray Tune.", no_args_is_help=True)
 app.add_typer(tune_app, name="tune")
@@ -120,6 +120,54 @@ def doctor(as_json: JsonOption = False) -> None:
         _print_table(plain_table("", ["what", "found", "mend"], rows))
     if any(check.mend for check in checks):
         raise typer.Exit(ExitCode.BAD_CONFIG)
+
+
+@data_app.command("fetch")
+def fetch_data_command(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="coco, instruct, gutenberg or redpajama.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for all data sets.")],
+    subset: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of coco: so many training images, in place of the 20 GB of all."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Chooses the subset.")] = 0,
+    ids: Annotated[
+        Path | None, typer.Option(help="Of gutenberg: a list of book numbers of your own.")
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Hash what is there, and fetch again what is damaged.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Download a public data set; the same line goes on.
+
+    What is whole is not fetched again. Downloads are checked by size, and by sha256 where one is
+    known.
+    """
+    from phiray.fetch.sources import NAMES
+
+    _check_word(name, NAMES, kind="data set")
+    from phiray.terminal import build_display
+
+    with build_display() as display:
+        from phiray.fetch.run import FetchOptions, fetch_data
+
+        options = FetchOptions(subset=subset, seed=seed, ids=ids, verify=verify)
+        summary = fetch_data(name, out, options, progress=display.progress, note=display.note)
+    if as_json:
+        _print_json(asdict(summary))
+        return
+    from phiray.fetch.files import say_bytes
+
+    now = (
+        f"{say_bytes(summary.fetched_bytes)} fetched now"
+        if summary.fetched_bytes
+        else "all was there"
+    )
+    print(f"{summary.folder}: {summary.files} files, {say_bytes(summary.bytes)}; {now}")
+    print(f"{summary.licence}\nGo on with: {summary.next}")
 
 
 @data_app.command("check")

@@ -60,7 +60,7 @@ def test_wheel_holds_every_module_as_a_real_file(wheel: Path) -> None:
         assert "def main" in archive.read("phiray/cli.py").decode()
     assert names_below_phiray(names) == modules
     templates = {f"phiray/evals/{path.name}" for path in (ROOT / "evals").glob("*.jinja")}
-    assert {"phiray/py.typed", *templates} <= set(names)
+    assert {"phiray/py.typed", "phiray/fetch/book_ids.txt", *templates} <= set(names)
     assert {name for name in top_level if not name.endswith(".dist-info")} == {"phiray"}
 
 

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from phiray.cli import app
 from phiray.config.load import load_config, load_search
 from phiray.config.stages import STAGES
+from phiray.fetch.books import read_ids
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -160,6 +161,11 @@ def test_committed_demos_meet_every_bound_and_are_equal_for_a_seed() -> None:
     hashes = [demo["sha256_outside_measured"] for demo in DEMOS if demo["seed"] == 0]
     assert len(hashes) == 2
     assert hashes[0] == hashes[1]
+
+
+def test_readme_names_the_size_of_the_list_of_books() -> None:
+    text = " ".join(README.split())
+    assert f"{len(read_ids(None))} English books from a mirror of Project Gutenberg" in text
 
 
 def test_readme_tree_is_true() -> None:

@@ -14,6 +14,7 @@ from phiray.config.load import load_config
 from phiray.config.stages import AlignConfig
 from phiray.errors import ConfigError, ExitCode
 from phiray.evals.settings import EvalSettings
+from phiray.fetch.run import FetchOptions
 from phiray.jobs.cluster.remote import RemoteCommand
 from phiray.stages.parts import PreparedData
 
@@ -46,6 +47,35 @@ def run(*arguments: str, code: int = 0) -> str:
     outcome = CliRunner().invoke(app, arguments)
     assert outcome.exit_code == code, outcome.output
     return outcome.stdout
+
+
+@dataclass(frozen=True)
+class Fetched:
+    folder: str = "data/coco"
+    files: int = 12
+    bytes: int = 2_000_000_000
+    fetched_bytes: int = 500_000_000
+    licence: str = "Theirs."
+    next: str = "phiray data check data"
+
+
+def test_data_fetch_passes_its_options_on_and_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = Calls(Fetched())
+    monkeypatch.setattr("phiray.fetch.run.fetch_data", calls)
+    out = run("data", "fetch", "coco", "--out", "data", "--subset", "9", "--seed", "3", "--verify")
+    name, folder, options = calls.positional
+    assert (name, folder) == ("coco", Path("data"))
+    assert options == FetchOptions(subset=9, seed=3, verify=True)
+    assert out == (
+        "data/coco: 12 files, 2.0 GB; 500.0 MB fetched now\nTheirs.\n"
+        "Go on with: phiray data check data\n"
+    )
+    calls.result = Fetched(fetched_bytes=0)
+    out = run("data", "fetch", "gutenberg", "--out", "data", "--ids", "mine.txt", "--json")
+    assert calls.positional[2] == FetchOptions(ids=Path("mine.txt"))
+    assert json.loads(out)["fetched_bytes"] == 0
 
 
 @dataclass(frozen=True)

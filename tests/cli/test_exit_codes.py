@@ -57,6 +57,9 @@ def restored_signal() -> object:
             "--set max_images=1: max_images is 1. It must be a whole number of at least 2.",
         ),
         (["data", "check", "no-such-folder"], 66, "no-such-folder does not exist."),
+        (["data", "fetch", "coca", "--out", "x"], 2, "Did you mean coco?"),
+        (["data", "fetch", "coco"], 2, "Missing option '--out'"),
+        (["data", "fetch", "coco", "--out", "x", "--subset", "0"], 2, "--subset"),
         (["data", "prepare", "align", "--config", "phi2"], 66, "Did you mean phi-2?"),
     ],
 )

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = ["torch", "ray", "transformers", "open_clip", "litgpt", "rich", "numpy"]
+HEAVY = ["torch", "ray", "transformers", "open_clip", "litgpt", "rich", "numpy", "httpx"]
 COMMANDS = [
     *["demo", "doctor", "plan", "train", "jobs", "logs", "stop", "eval", "compare", "report"],
     *["generate", "config", "data", "tune", "cluster"],
@@ -37,6 +37,7 @@ def run_help(*arguments: str) -> tuple[str, list[str]]:
         ["--help"],
         *[[command, "--help"] for command in COMMANDS],
         ["data", "check", "--help"],
+        ["data", "fetch", "--help"],
         ["tune", "moe", "--help"],
     ],
 )
@@ -82,6 +83,7 @@ def test_help_lists_the_commands_that_work_and_no_others() -> None:
         (["generate"], {"--image", "--max-new-tokens", "--json"}),
         (["config"], {"--preset", "--set"}),
         (["data", "check"], {"--json"}),
+        (["data", "fetch"], {"--out", "--subset", "--seed", "--ids", "--verify", "--json"}),
         (["data", "prepare"], {"--config", "--set", "--json"}),
         (["tune", "projector"], {"--config", "--set", "--address", "--json"}),
         (["tune", "moe"], {"--config", "--set", "--address", "--json"}),

@@ -30,7 +30,12 @@ from phiray.training.collective import Collective, raise_together, run_on_first,
 from phiray.training.metrics_log import Metrics, MetricsLog, log_event, measure_step
 from phiray.training.notices import AskNotice, Notices
 from phiray.training.optimizer import set_learning_rate
-from phiray.training.quarantine import append_quarantine, check_bad_rows, restore_quarantine
+from phiray.training.quarantine import (
+    append_quarantine,
+    bad_row_metrics,
+    check_bad_rows,
+    restore_quarantine,
+)
 from phiray.training.run_files import RunFiles, write_checkpoint
 from phiray.training.schedule import learning_rate_at
 from phiray.training.state import TrainState, frozen_tensors
@@ -274,6 +279,7 @@ class _Run:
             "epoch": (step - 1) // self._settings.steps_per_epoch,
             "learning_rate": learning_rate_at(self._training, step - 1),
             "bad_rows": len(self._bad_reasons),
+            **bad_row_metrics(self._bad_reasons),
             **measure_step(result, seconds=seconds, waited_seconds=waited_seconds),
         }
         if self._validate is not None and self._is_due():

@@ -47,6 +47,12 @@ def append_quarantine(run_dir: Path, bad_rows: list[BadRow], *, step: int) -> No
         raise error_from_write(error, what="The list of bad rows", path=path) from error
 
 
+def bad_row_metrics(reasons: dict[int, str]) -> dict[str, float]:
+    """Count bad rows by reason, as metrics: `bad_rows/broken_image` and the like."""
+    counts = Counter(reasons.values())
+    return {f"bad_rows/{reason.replace(' ', '_')}": counts[reason] for reason in sorted(counts)}
+
+
 def check_bad_rows(
     reasons: dict[int, str], *, num_rows: int, max_bad_fraction: float, run_dir: Path
 ) -> None:

@@ -6,6 +6,7 @@ import pytest
 from phiray.errors import DataError
 from phiray.training.quarantine import (
     append_quarantine,
+    bad_row_metrics,
     check_bad_rows,
     read_json_lines,
     restore_quarantine,
@@ -37,3 +38,9 @@ def test_check_bad_rows_allows_the_share_and_no_more(tmp_path: Path) -> None:
     check_bad_rows(reasons, num_rows=100, max_bad_fraction=0.03, run_dir=tmp_path)
     with pytest.raises(DataError, match=r"3 of 99 rows .*\(2 broken, 1 missing\).*0\.03.*--resume"):
         check_bad_rows(reasons, num_rows=99, max_bad_fraction=0.03, run_dir=tmp_path)
+
+
+def test_bad_row_metrics_counts_each_reason() -> None:
+    reasons = {1: "broken image", 2: "missing image", 7: "broken image"}
+    assert bad_row_metrics(reasons) == {"bad_rows/broken_image": 2, "bad_rows/missing_image": 1}
+    assert bad_row_metrics({}) == {}

@@ -14,6 +14,7 @@ from typing import TypeVar
 from phiray.config.data import ImageDataConfig
 from phiray.data.image_rows import ImageRows
 from phiray.data.image_sets import caption_rows, conversation_rows
+from phiray.data.signed_images import SignedImages
 from phiray.data.sources.annotations import say_counts
 from phiray.data.sources.coco import CaptionedImage
 from phiray.data.sources.conversations import Conversation
@@ -22,11 +23,14 @@ from phiray.errors import DataError
 from phiray.evals.caption import CaptionExample, CaptionTask
 from phiray.evals.cider import idf_from_references
 from phiray.evals.contamination import check_contamination
+from phiray.evals.copies import check_copies
 from phiray.evals.instruct import InstructExample, InstructTask
 from phiray.evals.scoring import Pixels
 from phiray.evals.settings import EvalSettings
 from phiray.evals.tokenize_captions import tokenize_captions
-from phiray.images.decode import ImageError, decode_image
+from phiray.images.decode import ImageError, decode_pixels
+from phiray.images.signature import Signature, signature_from_pixels
+from phiray.images.transform import resize_and_crop
 from phiray.storage import AnyPath, join, path_of
 from phiray.text.prompts import caption_row, conversation_row
 from phiray.text.tokenizer import Tokenizer
@@ -53,6 +57,8 @@ class EvalData:
     image_size: int
     ledger: Mapping[str, Sequence[int | str]]
     settings: EvalSettings
+    trained_images: SignedImages | None = None
+    """None of what carries no signatures."""
     progress: Progress | None = None
 
 
@@ -63,7 +69,8 @@ def load_caption_task(data: EvalData) -> tuple[CaptionTask, dict[str, object]]:
         The task, and what the report says of it.
 
     Raises:
-        DataError: if a held-out id was trained on, or fewer than two images can be used.
+        DataError: if a held-out id, or a copy of a scored picture, was trained on; or if fewer than
+            two images can be used.
     """
     heldout = _caption_rows(data, "heldout").examples
     num_trained = check_contamination(data.ledger, "image", [e.image_id for e in heldout])
@@ -80,6 +87,7 @@ def load_caption_task(data: EvalData) -> tuple[CaptionTask, dict[str, object]]:
             examples.append(CaptionExample(image.image_id, pixels, captions))
     reader.tell("reading held-out images", wanted, wanted)
     reader.check_bad()
+    num_compared = reader.check_copies(data.trained_images)
     if len(examples) < 2:
         raise DataError(
             f"{len(examples)} of {len(heldout)} held-out images can be used "
@@ -108,6 +116,7 @@ def load_caption_task(data: EvalData) -> tuple[CaptionTask, dict[str, object]]:
         "idf_images": len(references),
         "idf_sha256": hash_texts([repr(captions) for captions in references]),
         "trained_images_checked": num_trained,
+        "trained_images_compared": num_compared,
         "files": _existing_names(data.config),
         "skipped": dict(reader.skipped),
         "examples_sha256": hash_texts([f"{e.image_id}:{c}" for e in examples for c in e.captions]),
@@ -121,7 +130,8 @@ def load_instruct_task(data: EvalData) -> tuple[InstructTask, dict[str, object]]
         The task, and what the report says of it.
 
     Raises:
-        DataError: if a held-out id was trained on, or no conversation can be used.
+        DataError: if a held-out id, or a copy of a scored picture, was trained on; or if no
+            conversation can be used.
     """
     config = data.config
     heldout = _conversations(data)
@@ -141,6 +151,7 @@ def load_instruct_task(data: EvalData) -> tuple[InstructTask, dict[str, object]]
             files[row.file] += 1
     reader.tell("reading held-out conversations", wanted, wanted)
     reader.check_bad()
+    num_compared = reader.check_copies(data.trained_images)
     if not examples:
         raise DataError(
             f"None of {len(heldout)} held-out conversations can be used "
@@ -161,6 +172,7 @@ def load_instruct_task(data: EvalData) -> tuple[InstructTask, dict[str, object]]
         "images": len({example.image_id for example in examples}),
         "heldout_conversations": len(heldout),
         "trained_images_checked": num_trained,
+        "trained_images_compared": num_compared,
         "conversations_by_file": dict(files),
         "skipped": dict(reader.skipped),
         "examples_sha256": hash_texts([f"{e.conversation_id}:{e.turns!r}" for e in examples]),
@@ -176,13 +188,17 @@ class _Reader:
         self._max_bad_fraction = data.config.max_bad_fraction
         self._num_read = 0
         self._num_bad = 0
+        self._signatures: dict[str, Signature] = {}
         self.skipped: Counter[str] = Counter()
 
     def read(self, path: AnyPath) -> Pixels | None:
         """Decode one picture; None, counted, if it cannot be used."""
         self._num_read += 1
         try:
-            return decode_image(path.read_bytes(), image_size=self._image_size)
+            pixels = decode_pixels(path.read_bytes())
+            if path.name not in self._signatures:
+                self._signatures[path.name] = signature_from_pixels(pixels)
+            return resize_and_crop(pixels, image_size=self._image_size).numpy()
         except ImageError as error:
             self.skipped[error.reason] += 1
         except OSError:
@@ -205,6 +221,14 @@ class _Reader:
                 f"data.max_bad_fraction={self._max_bad_fraction} of them may be bad. "
                 "`phiray data check` names them; mend or remove them."
             )
+
+    def check_copies(self, trained: SignedImages | None) -> int | None:
+        """Refuse copies of trained pictures; return how many were compared with, if they are known.
+
+        Raises:
+            DataError: naming them.
+        """
+        return None if trained is None else check_copies(trained, self._signatures)
 
     def tell(self, description: str, done: int, total: int) -> None:
         """Pass progress on."""

@@ -94,6 +94,20 @@ def skipped_notes(skipped: Mapping[str, int]) -> list[str]:
     return [f"Held out but not scored: {say_counts(skipped)}."] if skipped else []
 
 
+def copies_notes(num_compared: object) -> list[str]:
+    """Say so where nobody could look whether copies of the pictures were trained on.
+
+    Args:
+        num_compared: signed training images; None where the checkpoint carries none.
+    """
+    if num_compared is not None:
+        return []
+    return [
+        "Whether copies of scored pictures were trained on under other ids is not known: the "
+        "checkpoint carries no signatures of its training images."
+    ]
+
+
 def _few_notes(count: int, what: str) -> list[str]:
     """Say so where intervals are drawn from few images or documents."""
     if count >= ENOUGH_CLUSTERS:

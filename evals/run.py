@@ -43,7 +43,14 @@ from phiray.evals.lm import (
     evaluate_unigram,
     tokenize_documents,
 )
-from phiray.evals.notes import caption_notes, instruct_notes, lm_notes, skipped_notes, vision_note
+from phiray.evals.notes import (
+    caption_notes,
+    copies_notes,
+    instruct_notes,
+    lm_notes,
+    skipped_notes,
+    vision_note,
+)
 from phiray.evals.results import Sample, SuiteResult, write_result
 from phiray.evals.scoring import Pixels
 from phiray.evals.settings import TEXT_SETS, EvalSettings
@@ -245,7 +252,11 @@ def _run_caption(
     return _Outcome(
         samples,
         {**data, "constant_caption": constant},
-        [*caption_notes(task, vision=_vision_note(loaded)), *skipped_notes(skipped)],
+        [
+            *caption_notes(task, vision=_vision_note(loaded)),
+            *skipped_notes(skipped),
+            *copies_notes(data["trained_images_compared"]),
+        ],
         {int(name): pixels[name] for name in chosen},
     )
 
@@ -262,6 +273,7 @@ def _run_instruct(
     assert isinstance(files, dict)
     assert isinstance(skipped, dict)
     notes = instruct_notes(task, files, vision=_vision_note(loaded)) + skipped_notes(skipped)
+    notes += copies_notes(data["trained_images_compared"])
     return _Outcome(samples, data, notes, pictures)
 
 
@@ -308,6 +320,7 @@ def _eval_data(
         image_size=vision.image_size,
         ledger=loaded.ledger,
         settings=settings,
+        trained_images=loaded.trained_images,
         progress=progress,
     )
 

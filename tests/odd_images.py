@@ -2,9 +2,10 @@
 
 import base64
 import io
+import itertools
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,7 @@ def _flipped_png() -> bytes:
     return bytes(data)
 
 
+OVER_THE_LIMIT = "file over the limit"
 BROKEN: dict[str, tuple[str, Callable[[], bytes]]] = {
     "empty file": ("empty", lambda: b""),
     "JPEG cut in the middle": ("truncated image", lambda: encoded_image(1)[:500]),
@@ -127,7 +129,7 @@ BROKEN: dict[str, tuple[str, Callable[[], bytes]]] = {
     "GIF named jpg": ("not an image", lambda: encoded_image(1, format="GIF")),
     "noise": ("not an image", lambda: np.random.default_rng(0).bytes(4000)),
     "bomb": ("too large", png_bomb),
-    "file over the limit": ("too large", lambda: b"\xff\xd8" + bytes(MAX_BYTES)),
+    OVER_THE_LIMIT: ("too large", lambda: b"\xff\xd8" + bytes(MAX_BYTES)),
     "strip": ("extreme shape", lambda: encoded_image(1, width=102, height=2)),
 }
 """Name to the reason that is counted, and the bytes."""
@@ -142,5 +144,15 @@ def write_broken(path: Path, name: str) -> str:
         path.symlink_to(path.with_name("nothing.jpg"))
         return DANGLING[0]
     reason, build = BROKEN[name]
-    path.write_bytes(build())
+    if name == OVER_THE_LIMIT:
+        with path.open("wb") as file:
+            file.truncate(MAX_BYTES + 1)  # takes no room on the disk
+    else:
+        path.write_bytes(build())
     return reason
+
+
+def break_images(paths: Sequence[Path]) -> list[str]:
+    """Break each file in another way, in turn; return the reasons."""
+    kinds = itertools.cycle([*BROKEN, DANGLING[1]])
+    return [write_broken(path, kind) for path, kind in zip(paths, kinds, strict=False)]

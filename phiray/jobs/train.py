@@ -46,6 +46,7 @@ from phiray.jobs.run_folder import (
     write_manifest,
 )
 from phiray.jobs.tail import shown_steps
+from phiray.jobs.trained_images import keep_trained_images, sign_trained_images
 from phiray.jobs.waiting import Need, say_labels, told_of_waiting
 from phiray.jobs.worker import num_readers, train_worker
 from phiray.node import num_cores
@@ -96,6 +97,7 @@ def train_stage(
     display: Display,
     callbacks: Sequence[UserCallback] = (),
     attach: bool = False,
+    sign_images: bool = True,
 ) -> RunSummary:
     """Train one stage to its last step.
 
@@ -105,6 +107,7 @@ def train_stage(
         display: told of progress.
         callbacks: told by Ray of each checkpoint.
         attach: this process is a job of a cluster, whose workers train.
+        sign_images: look at all images first, where the settings say so; trials of a search do not.
 
     Raises:
         PhirayError: of the kind and exit code that fits; the run stays resumable.
@@ -117,7 +120,9 @@ def train_stage(
     if (run_dir / RESULT_FILE).exists():
         display.note(f"{run_dir.name} is already complete.")
         return read_summary(run_dir)
-    pinned, data = _open_run(config, run_dir, resume=resume, display=display)
+    pinned, data = _open_run(
+        config, run_dir, resume=resume, display=display, sign_images=sign_images
+    )
     readers = num_readers(config)
     with (
         ray_session(num_cpus=cpus_reserved(config.cluster, readers=readers), attach=attach),
@@ -159,7 +164,7 @@ def needs_of(config: AnyStageConfig) -> tuple[Need, Need | None]:
 
 
 def _open_run(
-    config: AnyStageConfig, run_dir: Path, *, resume: bool, display: Display
+    config: AnyStageConfig, run_dir: Path, *, resume: bool, display: Display, sign_images: bool
 ) -> tuple[AnyStageConfig, PreparedData]:
     """Look at all inputs and make the folder, or find it to be of the same run.
 
@@ -167,9 +172,13 @@ def _open_run(
         The settings with each run that they start from pinned to a checkpoint; and the data.
     """
     data = stage_module(config.stage).prepare(config, progress=display.progress)
+    pinned = pin_models(config)
+    signed = None
+    if sign_images and not resume:
+        signed = sign_trained_images(pinned, data, progress=display.progress)
     if not resume:
         create_run_folder(config)  # only now: a mistake in the inputs leaves no run behind
-    pinned = pin_models(config)
+        keep_trained_images(run_dir, signed)
     models = identify_models(pinned, progress=display.progress)
     write_manifest(run_dir, data=data, models=models, seed=config.run.seed)
     update_settings(config)  # only now: data and models are those that the run was started with

@@ -31,6 +31,7 @@ from phiray.jobs.gauges import StepGauges
 from phiray.jobs.payload import TrainedRun, WorkerPayload
 from phiray.jobs.preemption import ask_preemption
 from phiray.jobs.stop import until_stopped
+from phiray.jobs.trained_images import carried_images
 from phiray.node import num_cores
 from phiray.planning.given import describe_model
 from phiray.planning.workload import count_flops, estimate_rows
@@ -154,8 +155,9 @@ def _train(payload: WorkerPayload) -> TrainedRun:
     state = build_state(
         parts.objective, training=config.training, collective=collective, device=device
     )
+    run_dir = Path(payload["run_dir"])
     texts = checkpoint_texts(config, parts) | {CARRIED_MANIFEST_FILE: payload["manifest"]}
-    files = open_run(Path(payload["run_dir"]), texts, collective=collective)
+    files = open_run(run_dir, texts | carried_images(run_dir), collective=collective)
     resume(state, files, collective=collective)
     settings = LoopSettings(
         training=config.training,

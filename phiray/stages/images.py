@@ -43,6 +43,7 @@ def prepare_image_rows(
         join_fingerprints(part.quick_fingerprint for part in parts),
         rows.counts,
         tuple(rows.excluded),
+        images={example.image_id: example.path for example in rows.examples},
     )
 
 

@@ -5,7 +5,8 @@ Limits: plain data; nothing here knows Ray.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import nn
@@ -16,7 +17,7 @@ from phiray.config.stages import AnyStageConfig
 from phiray.data.rows import RowSource
 from phiray.data.sources.annotations import Excluded
 from phiray.errors import DataError, ExitCode
-from phiray.storage import is_url, join, path_of
+from phiray.storage import AnyPath, is_url, join, path_of
 from phiray.text.tokenizer import TOKENIZER_FILE, Tokenizer
 from phiray.training.objective import Objective
 
@@ -29,6 +30,8 @@ MANIFEST_FILE = "manifest.json"
 """What a run is made of: versions, commit, seed, data and models; in the run's folder."""
 CARRIED_MANIFEST_FILE = "run_manifest.json"
 """The same in a checkpoint, beside MANIFEST.json, the list of its files."""
+TRAINED_IMAGES_FILE = "trained_images.json"
+"""Signatures of the images that a run and those before it were trained on."""
 TOKENIZER_SETTINGS_FILE = "tokenizer_config.json"
 """Names the EOS token, which the tokenizer's own file does not."""
 
@@ -45,6 +48,8 @@ class PreparedData:
     """What there is, and what could not be used, by reason."""
     excluded: tuple[Excluded, ...] = ()
     """Each record or document that became no row; the run lists them in a file of its own."""
+    images: Mapping[int, AnyPath] = field(default_factory=dict)
+    """The file of each image that is trained on, by id; none for text."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from phiray.checkpoints.read import Checkpoint, read_checkpoint
 from phiray.config.load import config_from_yaml
 from phiray.config.model import MODEL_FILE, ModelDescription
 from phiray.config.stages import AnyStageConfig
+from phiray.data.signed_images import SignedImages
 from phiray.models.build import AnyModel, build_from_state
 from phiray.models.convert import phi_from_litgpt
 from phiray.models.litgpt_phi import LitgptPhi
@@ -21,6 +22,7 @@ from phiray.stages.parts import (
     CONFIG_FILE,
     LEDGER_FILE,
     TOKENIZER_SETTINGS_FILE,
+    TRAINED_IMAGES_FILE,
     Ledger,
 )
 from phiray.text.tokenizer import TOKENIZER_FILE, Tokenizer
@@ -45,6 +47,8 @@ class LoadedModel:
     state: dict[str, object]
     ledger: Ledger
     checkpoint_path: Path
+    trained_images: SignedImages | None = None
+    """None of what carries no signatures."""
 
 
 def load_model(path: str | Path) -> LoadedModel:
@@ -58,6 +62,7 @@ def load_model(path: str | Path) -> LoadedModel:
     outline = _outline(checkpoint)
     model = build_from_state(outline.description, checkpoint.read_tensors())
     model.eval()
+    signed = checkpoint.texts.get(TRAINED_IMAGES_FILE)
     return LoadedModel(
         model=model,
         tokenizer=outline.tokenizer,
@@ -68,6 +73,7 @@ def load_model(path: str | Path) -> LoadedModel:
         state=checkpoint.state,
         ledger=json.loads(checkpoint.texts[LEDGER_FILE]),
         checkpoint_path=checkpoint.path,
+        trained_images=SignedImages.from_json(signed) if signed is not None else None,
     )
 
 

@@ -68,6 +68,7 @@ def run_trial(told: dict[str, TrialPayload]) -> None:
             display=_Silent(),
             callbacks=[TuneReportCallback()],
             attach=payload["attach"],
+            sign_images=False,  # of so short a run: the confirmed one is signed
         )
     except PhirayError as error:
         if is_stop_requested(run_dir):

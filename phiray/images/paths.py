@@ -18,6 +18,8 @@ from phiray.storage import AnyPath, UrlPath
 IMAGE_NAME = re.compile(r"(?:COCO_(?:train|val|test)\d{4}_)?(\d{1,12})\.(?:jpe?g|png|webp)", re.I)
 MAX_BYTES = 50_000_000
 """Largest image file that is read."""
+MAX_PART_BYTES, MAX_NAME_BYTES = 255, 2048
+"""Of a file name; Linux takes paths of 4,096 bytes, and the folder's own comes on top."""
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 
@@ -36,7 +38,8 @@ def safe_join(root: Path, name: str) -> Path:
     """
     _check_name(name)
     joined = root / name
-    if not joined.resolve().is_relative_to(root.resolve()):
+    # not `Path.resolve`, which raises on a link that leads to itself
+    if not Path(os.path.realpath(joined)).is_relative_to(os.path.realpath(root)):
         raise _unsafe(name, "it is a link out of the folder")
     return joined
 
@@ -123,7 +126,7 @@ def _image_files(root: Path) -> tuple[Sequence[AnyPath], Sequence[AnyPath]]:
     outside = {
         path
         for path in images
-        if path.is_symlink() and str(path.resolve().parent) not in real_folders
+        if path.is_symlink() and str(Path(os.path.realpath(path)).parent) not in real_folders
     }
     inside = [path for path in images if path not in outside]
     # reading a pipe would wait for ever
@@ -137,8 +140,14 @@ def _check_name(name: str) -> None:
         raise _unsafe(name, "it is a URL")
     if not name or name.startswith("/") or ".." in parts or any(c in name for c in "\0\\:"):
         raise _unsafe(name, "it does not stay inside" if name else "it is empty")
-    if any("\ud800" <= c <= "\udfff" for c in name) or any(len(p.encode()) > 255 for p in parts):
+    if any("\ud800" <= c <= "\udfff" for c in name) or _is_too_long(name):
         raise _unsafe(name, "no file can have it")
+
+
+def _is_too_long(name: str) -> bool:
+    """Tell whether a part, or the whole, is longer than file systems take."""
+    parts = [len(part.encode()) for part in name.split("/")]
+    return max(parts) > MAX_PART_BYTES or sum(parts) + len(parts) > MAX_NAME_BYTES
 
 
 def _unsafe(name: str, why: str) -> DataError:

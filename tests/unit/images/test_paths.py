@@ -39,6 +39,7 @@ def test_image_id_from_name_knows_the_three_forms(name: str, image_id: int | Non
         "x\0.jpg",
         "\ud800.jpg",
         f"{'x' * 260}.jpg",
+        "a/" * 2000 + "x.jpg",
         "C:x",
     ],
 )
@@ -106,6 +107,57 @@ def test_image_folder_follows_links_once(tmp_path: Path) -> None:
 
     assert folder.paths == {1: images / "train2017" / "000000000001.jpg"}
     assert not folder.duplicates
+
+
+def test_image_folder_reads_no_link_to_a_file_elsewhere(tmp_path: Path) -> None:
+    images, elsewhere = tmp_path / "images", tmp_path / "elsewhere"
+    for path in (images / "train2017", elsewhere):
+        path.mkdir(parents=True)
+        (path / "000000000001.jpg").touch()
+    inside = images / "000000000002.jpg"
+    inside.symlink_to(images / "train2017" / "000000000001.jpg")
+    (images / "000000000003.jpg").symlink_to(elsewhere / "000000000001.jpg")
+    (images / "kitten.jpg").symlink_to(elsewhere / "000000000001.jpg")
+    (images / "000000000001.jpg").symlink_to("/etc/passwd")
+    (images / "loop.jpg").symlink_to("loop.jpg")
+
+    folder = ImageFolder.scan(images)
+
+    assert folder.paths == {1: images / "train2017" / "000000000001.jpg", 2: inside}
+    assert set(folder.links_out) == {1, 3}
+    assert folder.unnamed == [images / "loop.jpg"]
+    assert folder.find("loop.jpg") is None
+    assert folder.find("000000000001.jpg") == folder.paths[1]
+    for name in ("000000000003.jpg", "kitten.jpg", "COCO_val2014_000000000003.jpg"):
+        with pytest.raises(DataError, match="link out of the folder"):
+            folder.find(name)
+
+
+NAMES = st.text(max_size=12) | st.lists(
+    st.sampled_from(["..", ".", "", "a", "000000000001.jpg", "out", "~", "C:", "http:", "%2e%2e"]),
+    max_size=5,
+).map("/".join)
+
+
+@given(name=NAMES)
+def test_find_of_any_name_stays_inside_or_refuses(
+    tmp_path_factory: pytest.TempPathFactory, name: str
+) -> None:
+    root = tmp_path_factory.getbasetemp() / "find"
+    if not root.exists():
+        (root / "images").mkdir(parents=True)
+        (root / "images" / "a").touch()
+        (root / "images" / "000000000001.jpg").touch()
+        (root / "images" / "out").symlink_to("/")
+        (root / "secret").touch()
+    folder = ImageFolder(root / "images", {1: root / "images" / "000000000001.jpg"})
+    try:
+        found = folder.find(name)
+    except DataError:
+        return
+    if found is not None:
+        assert isinstance(found, Path)
+        assert found.resolve().is_relative_to((root / "images").resolve())
 
 
 def test_image_folder_says_that_it_is_missing(tmp_path: Path) -> None:

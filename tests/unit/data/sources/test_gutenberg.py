@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from phiray.data.sources.gutenberg import decode_text, parse_book, read_book, scan_file
 from phiray.data.sources.records import BadDocument, Document
@@ -174,3 +176,31 @@ def test_real_headerless_book_is_left_whole(shared_data: Path) -> None:
     assert isinstance(entry, Document)
     assert entry.key == "book:84"
     assert entry.text == file.read_text(encoding="utf-8-sig").strip()
+
+
+PIECES = (
+    b"*** START OF THIS PROJECT GUTENBERG EBOOK X ***\r\n",
+    b"*** END OF THE PROJECT GUTENBERG EBOOK X ***\n",
+    b"*END THE SMALL PRINT! FOR PUBLIC DOMAIN EBOOKS*Ver.04.29.93*END*\n",
+    b"[eBook #12]\n",
+    b"Produced by A. Volunteer\n\n",
+    b"\xef\xbb\xbf",
+    b"\xff\xfe",
+    b"Caf\xe9 \x81 \0",
+)
+
+
+@settings(deadline=None)
+@given(pieces=st.lists(st.sampled_from(PIECES) | st.binary(max_size=20), max_size=8))
+def test_any_file_is_a_book_or_a_reason(
+    tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes]
+) -> None:
+    file = tmp_path_factory.mktemp("fuzz") / "pg7.txt"
+    file.write_bytes(b"".join(pieces))
+
+    entry = read_book(file, path="gutenberg/books/pg7.txt")
+
+    if isinstance(entry, BadDocument):
+        assert entry.reason in {"not text", "blank text", "licence text"}
+    else:
+        assert entry.text.strip() == entry.text != ""

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from phiray.data.sources.records import BadDocument, Document
 from phiray.data.sources.redpajama import parse_line, read_row, scan_file
@@ -74,3 +76,29 @@ def test_every_real_row_is_read_and_the_blank_one_is_bad(shared_data: Path) -> N
         num_rows += len(entries)
     assert num_rows == 3409
     assert [entry.reason for entry in bad] == ["blank text"]
+
+
+LINES = st.binary(max_size=40) | st.builds(
+    lambda row: json.dumps(row).encode(),
+    st.fixed_dictionaries(
+        {}, optional={"text": st.text(max_size=9) | st.none(), "meta": st.text()}
+    ),
+)
+
+
+@settings(deadline=None)
+@given(lines=st.lists(LINES, max_size=6), end=st.sampled_from([b"\n", b"\r\n", b"\n\n"]))
+def test_any_file_is_rows_or_reasons_and_each_row_is_found_again(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], end: bytes
+) -> None:
+    file = tmp_path_factory.mktemp("fuzz") / "a.jsonl"
+    file.write_bytes(end.join(lines))
+
+    entries = list(scan_file(file, path="a.jsonl"))
+
+    assert len(entries) == sum(bool(line.strip()) for line in file.read_bytes().split(b"\n"))
+    for entry in entries:
+        if isinstance(entry, BadDocument):
+            assert entry.reason in {"not JSON", "not UTF-8", "no text", "blank text", "not Unicode"}
+        else:
+            assert read_row(file, path="a.jsonl", offset=entry.offset) == entry

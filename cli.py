@@ -201,7 +201,8 @@ def check_data_command(
 
     with build_display() as display:
         from phiray.config.load import load_config
-        from phiray.data.check.run import MAX_BAD_FRACTION, check_data
+        from phiray.data.check.report import MAX_BAD_FRACTION
+        from phiray.data.check.run import check_data
 
         path = Path(target)
         checked = path if path.is_dir() else load_config(target).data

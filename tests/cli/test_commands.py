@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from phiray.cli import app
 from phiray.config.load import load_config
 from phiray.config.stages import AlignConfig
+from phiray.data.check.report import CheckReport
 from phiray.errors import ConfigError, ExitCode
 from phiray.evals.settings import EvalSettings
 from phiray.fetch.run import FetchOptions
@@ -273,34 +274,52 @@ def test_eval_prints_every_metric(monkeypatch: pytest.MonkeyPatch, as_json: bool
         assert "blind rows went through the same code" in out
 
 
-@dataclass
-class Findings:
-    has_findings: bool
-
-    def to_json(self) -> dict[str, object]:
-        return {"has_findings": self.has_findings}
-
-    def rows(self) -> list[tuple[str, str, str]]:
-        return [("images", "3", "a.jpg")]
+def found_report(*, num_bad: int) -> CheckReport:
+    report = CheckReport(counts={"images": 100}, totals={"images": 100})
+    for number in range(num_bad):
+        report.find("broken file: empty", f"{number}.jpg", of="images")
+    return report
 
 
-@pytest.mark.parametrize(("has_findings", "code"), [(True, 65), (False, 0)])
-def test_data_check_ends_with_65_if_it_finds_anything(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, has_findings: bool, code: int
+@pytest.mark.parametrize(
+    ("num_bad", "words", "code"),
+    [
+        (0, [], 0),
+        (1, [], 0),
+        (2, [], 65),
+        (2, ["--max-bad-fraction", "0.02"], 0),
+        (1, ["--max-bad-fraction", "0"], 65),
+    ],
+)
+def test_data_check_ends_with_65_above_the_share(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, num_bad: int, words: list[str], code: int
 ) -> None:
-    calls = stand_in(monkeypatch, "phiray.data.check.run", "check_data", Findings(has_findings))
-    assert "a.jpg" in run("data", "check", str(tmp_path), code=code)
+    report = found_report(num_bad=num_bad)
+    calls = stand_in(monkeypatch, "phiray.data.check.run", "check_data", report)
+    out = run("data", "check", str(tmp_path), *words, code=code)
+    assert ("0.jpg" in out) == (num_bad > 0)
+    assert ("of the images are at fault" in out) == (code == 65)
     assert calls.positional == (tmp_path,)
-    out = run("data", "check", str(tmp_path), "--json", code=code)
-    assert json.loads(out) == {"has_findings": has_findings}
+    assert calls.named["is_partial"] is False
+    out = run("data", "check", str(tmp_path), *words, "--partial", "--json", code=code)
+    assert json.loads(out)["is_fit"] == (code == 0)
+    assert calls.named["is_partial"] is True
+
+
+@pytest.mark.parametrize(("own_share", "code"), [("0.02", 0), ("0.01", 65)])
+def test_data_check_of_a_file_takes_its_share(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_share: str, code: int
+) -> None:
+    stand_in(monkeypatch, "phiray.data.check.run", "check_data", found_report(num_bad=2))
+    path = tmp_path / "run.yaml"
+    path.write_text(f"stage: align\ndata: {{max_bad_fraction: {own_share}}}\n")
+    run("data", "check", str(path), code=code)
 
 
 def test_data_check_of_a_file_looks_at_the_data_of_its_stage(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    calls = stand_in(
-        monkeypatch, "phiray.data.check.run", "check_data", Findings(has_findings=False)
-    )
+    calls = stand_in(monkeypatch, "phiray.data.check.run", "check_data", found_report(num_bad=0))
     path = tmp_path / "run.yaml"
     path.write_text("stage: align\ndata: {root: elsewhere}\n")
     run("data", "check", str(path))

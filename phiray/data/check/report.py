@@ -7,6 +7,8 @@ Limits: the first MAX_PLACES places of a kind are kept, about 100 bytes each; co
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+MAX_BAD_FRACTION = 0.01
+"""Share (0..1) at fault that a folder may have: the default of `data.max_bad_fraction`."""
 MAX_PLACES = 100_000
 """Places that are listed of one kind of fault or leak."""
 MAX_NOTED_PLACES = 100

@@ -18,8 +18,6 @@ from phiray.storage import join, path_of
 from phiray.types import Progress
 
 TEXT_SOURCES: tuple[TextSource, ...] = ("gutenberg", "redpajama")
-MAX_BAD_FRACTION = 0.01
-"""Share (0..1) at fault that a folder may have: the default of `data.max_bad_fraction`."""
 
 
 def check_data(

@@ -7,7 +7,6 @@ once, 4 ms of one core for COCO's: 40,000 take 80 s on two cores.
 
 import base64
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +16,10 @@ from phiray.data.sources.annotations import say_counts
 from phiray.errors import DataError
 from phiray.images.decode import ImageError
 from phiray.images.signature import NUM_BITS, Signature, signature_from_bytes
+from phiray.node import num_cores
 from phiray.storage import AnyPath
 from phiray.types import Progress
 
-NUM_THREADS = min(os.cpu_count() or 1, 32)
 _VERSION = 1
 _PIXEL_BYTES, _GRADIENT_BYTES = 8, NUM_BITS // 8
 
@@ -94,7 +93,7 @@ def sign_images(
     """
     signed: dict[int, Signature] = {}
     bad: list[tuple[str, AnyPath]] = []
-    looked = prefetch_in_order(_look_at, iter(images.values()), num_threads=NUM_THREADS)
+    looked = prefetch_in_order(_look_at, iter(images.values()), num_threads=num_cores())
     for done, (image_id, found) in enumerate(zip(images, looked, strict=True), start=1):
         if isinstance(found, Signature):
             signed[image_id] = found

@@ -37,6 +37,7 @@ _MAY_CHANGE = (
     "training.log_row_ids",
     # when to give up
     "data.max_bad_fraction",
+    "data.sign_images",  # looked at once, when the run is started
     # where things lie; that they are the same is known by their hashes, in the run's manifest
     "run.output_dir",
     "data.root",

@@ -4,7 +4,6 @@ Source: DESIGN 6; facts/reliability_security.md sections b and d (what goes wron
 Limits: about 600 bytes are kept of each image; of captions and conversations see their modules.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,11 +18,9 @@ from phiray.images.decode import ImageError, decode_pixels
 from phiray.images.oddities import oddities_of
 from phiray.images.paths import ImageFolder, image_id_from_name
 from phiray.images.signature import Signature, signature_from_pixels
+from phiray.node import num_cores
 from phiray.storage import AnyPath
 from phiray.types import Progress
-
-NUM_THREADS = min(os.cpu_count() or 1, 32)
-"""Decoding leaves Python, and threads do not wait for one another."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,7 @@ def _look_at_files(
     paths: Sequence[AnyPath], report: CheckReport, *, progress: Progress | None
 ) -> Iterator[tuple[AnyPath, Signature]]:
     """Decode every file; report what is broken or odd, and sign what is whole."""
-    looked = prefetch_in_order(_look_at, iter(paths), num_threads=NUM_THREADS)
+    looked = prefetch_in_order(_look_at, iter(paths), num_threads=num_cores())
     for index, found in enumerate(looked, start=1):
         if progress is not None:
             progress("decoding images", index, len(paths))

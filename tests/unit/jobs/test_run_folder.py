@@ -144,7 +144,7 @@ def test_resume_may_change_the_cluster(config: ScratchConfig) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"data": {"readers": 4, "decode": "tasks", "max_bad_fraction": 0.5}},
+        {"data": {"readers": 4, "decode": "tasks", "max_bad_fraction": 0.5, "sign_images": False}},
         {"data": {"root": "elsewhere", "node_cache": "/elsewhere", "node_cache_gb": 5.0}},
         {"training": {"gradient_accumulation_steps": 2, "checkpoint_every_steps": 7}},
         {"training": {"keep_checkpoints": 9, "log_row_ids": True}},

@@ -101,7 +101,10 @@ def _lock(place: Path, *, progress: Progress | None) -> int:
     has_waited = False
     while True:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(place / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            lock = os.open(place / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        except FileNotFoundError:
+            continue  # another process has just finished, and took its place away
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

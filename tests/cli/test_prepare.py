@@ -129,5 +129,6 @@ def test_stopped_preparation_ends_at_once_without_a_traceback(
     errors = stop_when(process, number, partial(has_made, out, 2))
     assert process.returncode == code
     assert "Traceback" not in errors
+    assert "the same command goes on with what is missing" in errors
     assert len(finished(out)) >= 2
     assert not list(out.glob(".partial-*/*/.*"))  # nothing half written

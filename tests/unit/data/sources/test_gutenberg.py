@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -204,3 +205,72 @@ def test_any_file_is_a_book_or_a_reason(
         assert entry.reason in {"not text", "blank text", "licence text"}
     else:
         assert entry.text.strip() == entry.text != ""
+
+
+def test_real_start_markers_come_in_four_forms_and_none_stays(shared_data: Path) -> None:
+    marker = re.compile(r"^\*\*\* ?START OF TH(?:E|IS) PROJECT GUTENBERG E(?:BOOK|TEXT)", re.M)
+    forms: Counter[str] = Counter()
+    for file in sorted((shared_data / "gutenberg" / "books").glob("*.txt")):
+        found = marker.search(decode_text(file.read_bytes()))
+        assert found is not None, file.name
+        forms[found.group(0)] += 1
+        entry = read_book(file, path=file.name)
+        assert isinstance(entry, Document)
+        assert marker.search(entry.text) is None, file.name
+    assert sorted(forms.values()) == [1, 8, 9, 76]
+
+
+def test_real_books_lose_their_byte_order_mark_and_their_carriage_returns(
+    shared_data: Path,
+) -> None:
+    num_marks = num_returns = 0
+    for file in sorted((shared_data / "gutenberg" / "books").glob("*.txt")):
+        data = file.read_bytes()
+        num_marks += data.startswith(b"\xef\xbb\xbf")
+        num_returns += b"\r\n" in data
+        entry = read_book(file, path=file.name)
+        assert isinstance(entry, Document)
+        assert "\ufeff" not in entry.text
+        assert "\r" not in entry.text
+    assert (num_marks, num_returns > 80) == (81, True)
+
+
+def test_real_books_are_read_as_they_are_not_as_they_declare(shared_data: Path) -> None:
+    declared = re.compile(rb"character set encoding: *(ISO\S*)", re.I)
+    liars, honest = [], []
+    num_other_letters = 0
+    for file in sorted((shared_data / "gutenberg" / "books").glob("*.txt")):
+        data = file.read_bytes()
+        found = declared.search(data)
+        if found is None:
+            continue
+        entry = read_book(file, path=file.name)
+        assert isinstance(entry, Document)
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            honest.append(found.group(1))
+            text = data.decode("cp1252")
+        else:
+            liars.append(found.group(1))
+        assert entry.text in text.replace("\r\n", "\n")
+        num_other_letters += not entry.text.isascii()
+    assert num_other_letters == 3
+    assert sorted(liars) == [b"ISO", *[b"ISO-646-US"] * 4]
+    assert honest == [b"ISO-8859-1"] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "words"),
+    [
+        ("french_pg4650_candide.txt", 4650, "\u00e9tait"),
+        ("spanish_declared_pg24823_silas_marner.txt", 24823, "Silas Marner"),
+    ],
+)
+def test_real_books_of_other_languages_are_books(
+    shared_data: Path, name: str, number: int, words: str
+) -> None:
+    entry = read_book(shared_data / "gutenberg" / "dirt" / name, path=name)
+    assert isinstance(entry, Document), entry
+    assert entry.key == f"book:{number}"
+    assert words in entry.text

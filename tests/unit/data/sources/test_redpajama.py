@@ -102,3 +102,21 @@ def test_any_file_is_rows_or_reasons_and_each_row_is_found_again(
             assert entry.reason in {"not JSON", "not UTF-8", "no text", "blank text", "not Unicode"}
         else:
             assert read_row(file, path="a.jsonl", offset=entry.offset) == entry
+
+
+def test_real_rows_differ_in_all_but_their_text(shared_data: Path) -> None:
+    """Readers that infer one schema for all rows fail on these."""
+    columns: set[tuple[str, ...]] = set()
+    languages: set[str] = set()
+    files = sorted((shared_data / "redpajama").glob("*.jsonl"))
+    for file in files:
+        for line in file.read_bytes().splitlines():
+            row = json.loads(line)
+            columns.add(tuple(sorted(row)))
+            meta = row.get("meta")
+            if isinstance(meta, dict) and "language" in meta:
+                languages.add(type(meta["language"]).__name__)
+    assert len(files) == 7
+    assert all("text" in names for names in columns)
+    assert any("meta" not in names for names in columns)
+    assert languages == {"str", "list"}

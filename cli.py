@@ -227,18 +227,41 @@ def prepare_data_command(
     stage: StageArgument,
     config: ConfigOption,
     changes: SetOption = None,
+    address: ClusterOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Prepare a stage's data, as its training would first."""
+    """Prepare a stage's data, as its training would first.
+
+    Text is tokenised. The same command goes on with what was cut off.
+    """
     from phiray.config.load import load_config
 
     settings = load_config(config, stage, overrides=changes or [])
     from phiray.terminal import build_display
 
-    with build_display() as display:
-        from phiray.stages.registry import stage_module
+    if address is not None and address != "auto":
+        _refuse_json(as_json)
+        with build_display() as display:
+            from phiray.jobs.cluster.commands import prepare_command
+            from phiray.jobs.cluster.remote import submit
 
-        counts = stage_module(stage).prepare(settings, progress=display.progress).counts
+            code = submit(prepare_command(settings), address=address, display=display)
+        raise typer.Exit(code)
+    with build_display() as display:
+        try:
+            if address == "auto":
+                from phiray.jobs.paths import with_absolute_paths
+                from phiray.jobs.prepare import prepare_stage
+
+                settings = with_absolute_paths(settings)
+                counts = prepare_stage(settings, attach=True, progress=display.progress).counts
+            else:
+                from phiray.stages.registry import stage_module
+
+                counts = stage_module(stage).prepare(settings, progress=display.progress).counts
+        except (KeyboardInterrupt, SystemExit):
+            display.note("stopped; the same command goes on with what is missing")
+            raise
     if as_json:
         _print_json(counts)
         return

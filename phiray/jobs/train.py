@@ -37,6 +37,7 @@ from phiray.jobs.faults import read_fault
 from phiray.jobs.node_watch import noticed_nodes
 from phiray.jobs.paths import with_absolute_paths
 from phiray.jobs.payload import TrainedRun, WorkerPayload
+from phiray.jobs.prepare import prepare_stage
 from phiray.jobs.rendezvous import FileTorchConfig
 from phiray.jobs.run_folder import (
     check_run_folder,
@@ -59,7 +60,6 @@ from phiray.runtime import (
 )
 from phiray.stages.parts import MANIFEST_FILE, PreparedData
 from phiray.stages.pinned import identify_models, pin_models
-from phiray.stages.registry import stage_module
 from phiray.training.metrics_log import LOSS_METRIC, METRICS_NAME, read_metrics
 from phiray.training.quarantine import QUARANTINE_NAME, read_quarantine
 from phiray.training.scheduled_sampling import describe_schedule
@@ -120,8 +120,9 @@ def train_stage(
     if (run_dir / RESULT_FILE).exists():
         display.note(f"{run_dir.name} is already complete.")
         return read_summary(run_dir)
-    pinned, data = _open_run(
-        config, run_dir, resume=resume, display=display, sign_images=sign_images
+    data = prepare_stage(config, attach=attach, progress=display.progress)
+    pinned = _open_run(
+        config, run_dir, data=data, resume=resume, display=display, sign_images=sign_images
     )
     readers = num_readers(config)
     with (
@@ -164,14 +165,19 @@ def needs_of(config: AnyStageConfig) -> tuple[Need, Need | None]:
 
 
 def _open_run(
-    config: AnyStageConfig, run_dir: Path, *, resume: bool, display: Display, sign_images: bool
-) -> tuple[AnyStageConfig, PreparedData]:
-    """Look at all inputs and make the folder, or find it to be of the same run.
+    config: AnyStageConfig,
+    run_dir: Path,
+    *,
+    data: PreparedData,
+    resume: bool,
+    display: Display,
+    sign_images: bool,
+) -> AnyStageConfig:
+    """Make the folder, or find it to be of the same run.
 
     Returns:
-        The settings with each run that they start from pinned to a checkpoint; and the data.
+        The settings with each run that they start from pinned to a checkpoint.
     """
-    data = stage_module(config.stage).prepare(config, progress=display.progress)
     pinned = pin_models(config)
     signed = None
     if sign_images and not resume:
@@ -188,7 +194,7 @@ def _open_run(
     if isinstance(method, ScheduledSamplingMethod):
         told = describe_schedule(method, max_steps=config.training.max_steps)
         display.note(f"{run_dir.name}: {told}")
-    return pinned, data
+    return pinned
 
 
 def read_summary(run_dir: Path) -> RunSummary:

@@ -11,6 +11,7 @@ from phiray.config.training import StandardMethod
 from phiray.data.cache.node_cache import NodeCache
 from phiray.data.prepare.prepared_text import PreparedText
 from phiray.data.prepare.text import prepare_text
+from phiray.data.prepare.threads import RunShards, run_in_threads
 from phiray.data.rows import join_fingerprints
 from phiray.data.sources.annotations import Excluded
 from phiray.data.text_rows import TextRows
@@ -24,14 +25,19 @@ from phiray.types import Progress
 
 
 def prepare_text_stage(
-    config: ScratchConfig | LitgptConfig, *, progress: Progress | None
+    config: ScratchConfig | LitgptConfig,
+    *,
+    progress: Progress | None,
+    run_shards: RunShards = run_in_threads,
 ) -> PreparedData:
     """Check the vocabulary, then tokenise and pack; a second call finds it done."""
     check_vocabulary(read_tokenizer(config.data.root, config.data.tokenizer), config.model)
-    prepared = prepare_text(config.data, progress=progress)
+    prepared = prepare_text(config.data, progress=progress, run_shards=run_shards)
     fingerprints = [prepared.manifest.fingerprint]
     if config.data.split.validation_fraction > 0:
-        validation = prepare_text(config.data, part="validation", progress=progress)
+        validation = prepare_text(
+            config.data, part="validation", progress=progress, run_shards=run_shards
+        )
         fingerprints.append(validation.manifest.fingerprint)
     excluded = tuple(
         Excluded(bad.reason, f"{bad.where}: {bad.detail}") for bad in prepared.bad_documents()

@@ -337,6 +337,25 @@ def test_data_prepare_prints_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "12" in run("data", "prepare", "scratch", "--config", "tiny")
 
 
+def test_data_prepare_in_a_job_asks_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = PreparedData("f", "q", {"rows": 12})
+    calls = stand_in(monkeypatch, "phiray.jobs.prepare", "prepare_stage", data)
+    out = run("data", "prepare", "scratch", "--config", "tiny", "--address", "auto", "--json")
+    assert json.loads(out) == {"rows": 12}
+    assert calls.named["attach"] is True
+
+
+def test_data_prepare_is_sent_to_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = stand_in(monkeypatch, "phiray.jobs.cluster.remote", "submit", 75)
+    command = stand_in(monkeypatch, "phiray.jobs.cluster.commands", "prepare_command", "sent")
+    words = ("data", "prepare", "scratch", "--config", "tiny", "--address", "http://head")
+    run(*words, code=75)
+    assert calls.positional == ("sent",)
+    assert calls.named["address"] == "http://head"
+    assert command.positional == (load_config("tiny", "scratch"),)
+    run(*words, "--json", code=1)
+
+
 @dataclass
 class Comparison:
     def to_json(self) -> dict[str, object]:

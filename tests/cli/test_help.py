@@ -84,7 +84,7 @@ def test_help_lists_the_commands_that_work_and_no_others() -> None:
         (["config"], {"--preset", "--set"}),
         (["data", "fetch"], {"--out", "--subset", "--seed", "--ids", "--verify", "--json"}),
         (["data", "check"], {"--max-bad-fraction", "--partial", "--json"}),
-        (["data", "prepare"], {"--config", "--set", "--json"}),
+        (["data", "prepare"], {"--config", "--set", "--address", "--json"}),
         (["tune", "projector"], {"--config", "--set", "--address", "--json"}),
         (["tune", "moe"], {"--config", "--set", "--address", "--json"}),
         (["tune", "dashboard"], {"--port"}),

@@ -1,6 +1,7 @@
-"""What is sent to a cluster for `train`, `tune` and `eval`: words, settings, and a name.
+"""What is sent to a cluster for `train`, `tune`, `eval`, `data prepare`: words, settings, a name.
 
     train_command(config, resume=...) / tune_command(config) / eval_command(suite, path, ...)
+    prepare_command(config)
 
 Source: DESIGN 8; each names its work, so that a repeated command finds the job that is there.
 Limits: data, models and checkpoints are paths of the cluster. They cannot be looked at from here,
@@ -41,6 +42,21 @@ def train_command(config: AnyStageConfig, *, resume: bool) -> RemoteCommand:
         settings=yaml_from_config(config, comments=False),
         first_flags=["--resume"] if resume else [],
         later_flags=["--auto-resume"],
+    )
+
+
+def prepare_command(config: AnyStageConfig) -> RemoteCommand:
+    """Prepare a stage's data; repeated, it finds what is there, and makes what is not.
+
+    Raises:
+        ConfigError: if a path would mean another place on the cluster.
+    """
+    _check_absolute(stage_paths(config))
+    return RemoteCommand(
+        ["data", "prepare", config.stage],
+        name=f"prepare-{config.run.name}",
+        settings=yaml_from_config(config, comments=False),
+        is_repeated=True,
     )
 
 

@@ -6,7 +6,6 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -379,5 +378,4 @@ def _notes_until_ctrl_c(
 
 def _prepare_nothing(monkeypatch: pytest.MonkeyPatch, data: PreparedData) -> None:
     """Let the stage say at once what its data is."""
-    module = SimpleNamespace(prepare=lambda *_, **__: data)
-    monkeypatch.setattr(job, "stage_module", lambda _: module)
+    monkeypatch.setattr(job, "prepare_stage", lambda *_, **__: data)

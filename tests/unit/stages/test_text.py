@@ -57,6 +57,6 @@ def test_prepare_text_stage_tokenises_and_tells_of_it(world: Path, tmp_path: Pat
     config = config.model_copy(update={"data": data})
     counts = prepare_text_stage(config, progress=progress).counts
     assert counts["rows"] > 0
-    assert list((tmp_path / "prepared").glob("redpajama-*/tokens.bin"))
+    assert list((tmp_path / "prepared").glob("redpajama-*/tokens-*.bin"))
     assert told[-1][0] == "tokenise"
     assert told[-1][1] == told[-1][2]

@@ -4,7 +4,12 @@ import pytest
 
 from phiray.config.load import config_from_yaml, load_config, load_search
 from phiray.errors import ConfigError
-from phiray.jobs.cluster.commands import eval_command, train_command, tune_command
+from phiray.jobs.cluster.commands import (
+    eval_command,
+    prepare_command,
+    train_command,
+    tune_command,
+)
 
 PLACES = ["run.output_dir=/s/runs", "data.root=/s/data"]
 
@@ -21,6 +26,16 @@ def test_a_run_is_sent_with_all_its_settings_and_goes_on_when_sent_again() -> No
     assert resumed.digest == command.digest  # it is the same run, however it was begun
     longer = load_config("tiny", "scratch", overrides=[*PLACES, "training.max_steps=900"])
     assert train_command(longer, resume=False).digest != command.digest
+
+
+def test_preparation_is_sent_with_all_its_settings_and_again_when_repeated() -> None:
+    config = load_config("tiny", "litgpt", overrides=PLACES)
+    command = prepare_command(config)
+    assert (command.words, command.name) == (["data", "prepare", "litgpt"], "prepare-litgpt")
+    assert command.is_repeated
+    assert config_from_yaml(command.settings or "", origin="settings") == config
+    with pytest.raises(ConfigError, match=r"run\.output_dir is 'runs'; data\.root is"):
+        prepare_command(load_config("tiny", "litgpt"))
 
 
 def test_paths_of_this_machine_alone_are_refused() -> None:

@@ -95,15 +95,15 @@ def make_streams(
     streams = [MadeStream(plan, limit) for plan in plans]
     while waves := [(stream, wave) for stream in streams if (wave := stream.next_wave())]:
         tasks = [task for _, wave in waves for task in wave]
-        records = {task.number: writer.find(task) for task in tasks}
-        missing = [task for task in tasks if records[task.number] is None]
-        on_done(sum(len(task.documents) for task in tasks) - sum(len(t.documents) for t in missing))
+        found: dict[int, ShardRecord] = {}
+        for task in tasks:
+            if (record := writer.find(task)) is not None:
+                found[task.number] = record
+                on_done(len(task.documents))
+        missing = [task for task in tasks if task.number not in found]
         if missing:
             run_shards(writer, missing, on_done)
-            records |= {task.number: writer.read_record(task) for task in missing}
+        found |= {task.number: writer.read_record(task) for task in missing}
         for stream, wave in waves:
-            for task in wave:
-                record = records[task.number]
-                assert record is not None, "just made"
-                stream.made.append((task, record))
+            stream.made += [(task, found[task.number]) for task in wave]
     return streams

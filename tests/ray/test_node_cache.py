@@ -17,6 +17,7 @@ from phiray.config.stages import AnyStageConfig
 from phiray.config.training import ClusterConfig
 from phiray.data.image_rows import ImageRows
 from phiray.data.order import OrderSettings, rank_positions
+from phiray.data.prepare import cut
 from phiray.data.prepare.text import prepare_text
 from phiray.jobs.run_folder import run_folder
 from phiray.stages.parts import config_yaml
@@ -36,6 +37,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.cluster]
 STEPS = 6
 """Few enough for two workers to read different images."""
 PATIENCE_SECONDS = 400
+SHARD_BYTES = 1500
+"""Of text: two shards, so large that each worker reads rows of both."""
 RELATIVE_TOLERANCE = 1e-5
 
 
@@ -93,9 +96,15 @@ def check_same_losses(config: AnyStageConfig, whole: Path) -> None:
 
 
 def test_each_node_fetches_what_its_worker_reads_and_mends_what_is_damaged(
-    inputs: Inputs, tmp_path: Path
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scratch = two_workers(build_scratch(inputs, tmp_path / "shards"))
+    data = scratch.data.model_copy(update={"prepared": str(tmp_path / "prepared")})
+    assert isinstance(data, TextDataConfig)
+    scratch = scratch.model_copy(update={"data": data})
+    monkeypatch.setattr(cut, "MIN_BYTES", SHARD_BYTES)
+    shards = {shard.sha256 for shard in prepare_text(data).read_layout().shards}
+    assert len(shards) == 2
     align = at_url(two_workers(build_align(inputs, tmp_path / "images")))
     configs = [
         config.model_copy(update={"run": config.run.model_copy(update={"name": name})})
@@ -115,8 +124,6 @@ def test_each_node_fetches_what_its_worker_reads_and_mends_what_is_damaged(
     runs = told["runs"]
     for run in runs:
         assert sorted(run["node_of_rank"]) == [0, 1]
-    assert isinstance(scratch.data, TextDataConfig)
-    shards = {shard.sha256 for shard in prepare_text(scratch.data).read_layout().shards}
     for run in runs[:2]:
         assert run["held"] == [{shard: shard for shard in shards}] * 2
         assert run["damaged"] in shards

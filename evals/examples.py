@@ -18,7 +18,7 @@ from phiray.data.signed_images import SignedImages
 from phiray.data.sources.annotations import say_counts
 from phiray.data.sources.coco import CaptionedImage
 from phiray.data.sources.conversations import Conversation
-from phiray.data.split import Part, image_key, split_fraction
+from phiray.data.split import Part, split_fraction, text_id
 from phiray.errors import DataError
 from phiray.evals.caption import CaptionExample, CaptionTask
 from phiray.evals.cider import idf_from_references
@@ -124,7 +124,7 @@ def load_caption_task(data: EvalData) -> tuple[CaptionTask, dict[str, object]]:
 
 
 def load_instruct_task(data: EvalData) -> tuple[InstructTask, dict[str, object]]:
-    """Read held-out conversations.
+    """Read held-out conversations; those without an image are counted, not scored.
 
     Returns:
         The task, and what the report says of it.
@@ -134,9 +134,12 @@ def load_instruct_task(data: EvalData) -> tuple[InstructTask, dict[str, object]]
             conversation can be used.
     """
     config = data.config
-    heldout = _conversations(data)
-    num_trained = check_contamination(data.ledger, "image", [e.image_id for e in heldout])
+    heldout, texts = _conversations(data)
+    num_trained = check_contamination(data.ledger, "image", [str(e.image_id) for e in heldout])
+    check_contamination(data.ledger, "document", [text_id(e.key) for e in texts])
     reader = _Reader(data)
+    if texts:
+        reader.skipped["no image"] = len(texts)
     examples: list[InstructExample] = []
     files: Counter[str] = Counter()
     wanted = min(data.settings.max_conversations, len(heldout))
@@ -144,6 +147,8 @@ def load_instruct_task(data: EvalData) -> tuple[InstructTask, dict[str, object]]
         if len(examples) == wanted:
             break
         reader.tell("reading held-out conversations", len(examples), wanted)
+        assert row.image_id is not None
+        assert row.path is not None
         pixels = reader.read(row.path) if _fits(row, data, reader) else None
         if pixels is not None:
             name = f"{row.image_id}-{hash_texts([repr(row.turns)])[:8]}"
@@ -259,22 +264,22 @@ def _caption_rows(data: EvalData, part: Part) -> ImageRows[CaptionedImage]:
     )
 
 
-def _conversations(data: EvalData) -> list[Conversation]:
-    return conversation_rows(
+def _conversations(data: EvalData) -> tuple[list[Conversation], list[Conversation]]:
+    """Read held-out conversations: those with an image, and those without."""
+    rows = conversation_rows(
         data.config,
         num_patches=data.num_patches,
         seed=_NO_CHOICE,
         part="heldout",
         progress=data.progress,
     ).examples
+    return [e for e in rows if e.path is not None], [e for e in rows if e.path is None]
 
 
 def _in_hash_order(examples: Sequence[_Example], data: EvalData) -> list[_Example]:
     """Sort by a hash of the image id: the first n are a fair sample, the same for every run."""
     salt = f"{data.config.split.salt}:order"
-    return sorted(
-        examples, key=lambda e: (split_fraction(image_key(e.image_id), salt=salt), e.path)
-    )
+    return sorted(examples, key=lambda e: (split_fraction(e.key, salt=salt), str(e.path)))
 
 
 def _usable_captions(image: CaptionedImage, data: EvalData, reader: _Reader) -> list[str]:

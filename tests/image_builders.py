@@ -74,6 +74,26 @@ def llava_row(image_id: int, *, question: str = "<image>\nWhat is it?") -> dict[
     }
 
 
+def text_row(number: int) -> dict[str, object]:
+    """Build a conversation without an image."""
+    return {
+        "id": f"text-{number}",
+        "conversations": [
+            {"from": "human", "value": f"What is {number} and one?"},
+            {"from": "gpt", "value": f"It is {number + 1}."},
+        ],
+    }
+
+
+def with_text_rows(
+    config: ImageDataConfig, num_texts: int, *, folder: Path | None = None
+) -> ImageDataConfig:
+    """Write a second file of conversations, which have no image, and name it in the settings."""
+    file = (folder or Path(config.root) / "instruct") / "texts.json"
+    write_json(file, [text_row(number) for number in range(num_texts)])
+    return config.model_copy(update={"conversations": [*config.conversations, str(file)]})
+
+
 def write_images(root: Path, num_images: int = NUM_IMAGES) -> Path:
     """Write root/coco/images/train2017/*.jpg; return root/coco/images."""
     folder = root / "coco" / "images" / "train2017"

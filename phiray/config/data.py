@@ -133,7 +133,8 @@ class ImageDataConfig(Config):
     conversations: list[str] = Field(
         default=["instruct/llava_instruct_150k.json", "instruct/derived_from_coco.json"]
     )
-    """LLaVA conversation files; those that do not exist are passed over as long as one does."""
+    """LLaVA conversation files; those that do not exist are passed over as long as one does. Rows
+    without `image`, as LLaVA's mixes have them, are learnt as text, and split by its hash."""
     tokenizer: str = "tokenizer"
     """Folder with a `tokenizer.json`, below `root` unless absolute."""
     max_length: int = Field(default=128, ge=8)
@@ -141,9 +142,10 @@ class ImageDataConfig(Config):
     system_prompt: str = LLAVA_SYSTEM
     """Sentence in front of a conversation (LLaVA-1.5's and its Phi-2 peers'); may be empty."""
     max_images: int | None = Field(default=None, ge=1)
-    """Use at most this many training images, chosen by the seed; none means all."""
+    """Use at most this many training images, chosen by the seed; none means all. Conversations
+    without an image all stay."""
     split: SplitConfig = SplitConfig()
-    """How images are held out, by integer COCO image id."""
+    """How images are held out, by integer COCO image id; texts without an image by their hash."""
     decode: Literal["auto", "worker", "tasks"] = "auto"
     """Where JPEGs are decoded: beside the trainer, or in Ray tasks. `auto` takes `tasks` only when
     workers hold GPUs. Both give the same rows."""

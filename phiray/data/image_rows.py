@@ -1,4 +1,4 @@
-"""Images with captions, and images with conversations, as rows that are read by position.
+"""Captions of images, and conversations with or without one, as rows read by position.
 
 Source: DESIGN 6 (a row is a position).
 Limits: rows are tokenised and images read when asked for, so a process holds texts and paths only.
@@ -20,6 +20,7 @@ from phiray.data.row_formats import RowFormat
 from phiray.data.rows import FILLER, Row, bad_row, table_from_rows
 from phiray.data.sampling import choose_sample
 from phiray.data.sources.annotations import Excluded
+from phiray.data.split import text_id
 from phiray.errors import DataError, ExitCode
 from phiray.images.paths import MAX_BYTES
 from phiray.storage import AnyPath, version_of
@@ -33,21 +34,26 @@ ROWS_PER_BLOCK = 128
 """About 20 MB of COCO JPEGs."""
 
 
-class HasImage(Protocol):
-    """What the split and the fingerprint look at."""
+class HasKey(Protocol):
+    """What the split, the ledger and the fingerprint look at."""
 
     @property
-    def image_id(self) -> int:
-        """The COCO id."""
+    def key(self) -> str:
+        """What the split goes by: `image:ID`, or `document:HASH` where there is no image."""
         ...
 
     @property
-    def path(self) -> AnyPath:
-        """The image's file."""
+    def image_id(self) -> int | None:
+        """The COCO id; none where there is no image."""
+        ...
+
+    @property
+    def path(self) -> AnyPath | None:
+        """The image's file; none where there is none."""
         ...
 
 
-Example = TypeVar("Example", bound=HasImage)
+Example = TypeVar("Example", bound=HasKey)
 
 
 class ImageRows(Generic[Example]):
@@ -84,9 +90,11 @@ class ImageRows(Generic[Example]):
         ]
         self.num_rows = len(self._rows)
         self.rows_per_block = ROWS_PER_BLOCK
-        self.image_ids = sorted({example.image_id for example in examples})
+        self.image_ids = sorted({e.image_id for e in examples if e.image_id is not None})
+        self.text_ids = sorted(text_id(e.key) for e in examples if e.image_id is None)
+        texts = {"rows without an image": len(self.text_ids)} if self.text_ids else {}
         reasons = Counter(f"left out: {item.reason}" for item in excluded)
-        self.counts = {"rows": self.num_rows, "images": len(self.image_ids), **reasons}
+        self.counts = {"rows": self.num_rows, "images": len(self.image_ids), **texts, **reasons}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -131,8 +139,9 @@ class ImageRows(Generic[Example]):
         try:
             row = self._format.token_row(example, index)
         except DataError as error:
-            detail = f"image {example.image_id}: {error.message}"
-            return bad_row(row_id, reason="too long", detail=detail)
+            return bad_row(row_id, reason="too long", detail=f"{example.key}: {error.message}")
+        if example.path is None:
+            return Row(row_id, row.input_ids, row.labels)
         return row_with_image(row_id, row, example.path, folder=self._folder, cache=self._cache)
 
 
@@ -174,7 +183,7 @@ def fingerprint_of(
     texts: Sequence[str],
     *,
     tokenizer: Tokenizer,
-    examples: Sequence[HasImage],
+    examples: Sequence[HasKey],
     num_sizes: int,
 ) -> str:
     """Hash all that rows depend on, wherever their files lie.
@@ -189,7 +198,7 @@ def fingerprint_of(
         examples: their images, of which each counts once.
         num_sizes: of at most so many images, chosen alike each time.
     """
-    paths = {example.path: example.image_id for example in examples}
+    paths = {e.path: e.image_id for e in examples if e.path is not None}
     images = list(paths.items())
     chosen = sorted(choose_sample(len(images), at_most=num_sizes))
     sizes = [f"{images[i][1]}:{_size_in_bytes(images[i][0])}" for i in chosen]

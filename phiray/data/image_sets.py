@@ -3,7 +3,7 @@
     caption_rows(config, num_patches=..., seed=...)        # for `align`
     conversation_rows(config, num_patches=..., seed=...)   # for `instruct`
 
-Source: DESIGN 6 (the split is by integer COCO image id).
+Source: DESIGN 6 (the split is by integer COCO image id; text without an image by its hash).
 Limits: annotation files are read whole, by every process that builds rows.
 """
 
@@ -14,19 +14,19 @@ import numpy as np
 
 from phiray.config.data import ImageDataConfig
 from phiray.data.cache.node_cache import NodeCache
-from phiray.data.image_rows import HasImage, ImageRows
+from phiray.data.image_rows import HasKey, ImageRows
 from phiray.data.row_formats import CaptionFormat, ConversationFormat
 from phiray.data.sources.annotations import check_excluded, existing_files
 from phiray.data.sources.coco import CaptionedImage, read_coco_captions
 from phiray.data.sources.conversations import Conversation, read_conversations
-from phiray.data.split import SETTING_OF, Part, image_key, part_of
+from phiray.data.split import SETTING_OF, Part, part_of
 from phiray.errors import DataError
 from phiray.images.paths import ImageFolder
 from phiray.storage import join, path_of
 from phiray.text.tokenizer import Tokenizer
 from phiray.types import Progress
 
-Example = TypeVar("Example", bound=HasImage)
+Example = TypeVar("Example", bound=HasKey)
 
 
 def caption_rows(
@@ -96,15 +96,18 @@ def select_part(
     Raises:
         DataError: if nothing is left.
     """
-    found = {example.image_id for example in examples}
-    image_ids = sorted(i for i in found if part_of(image_key(i), config.split) == part)
-    if config.max_images is not None and part == "train":
-        order = np.random.Generator(np.random.PCG64(seed)).permutation(len(image_ids))
-        image_ids = [image_ids[index] for index in order[: config.max_images]]
-    if not image_ids:
+    own = [example for example in examples if part_of(example.key, config.split) == part]
+    if not own:
+        num_images = len({example.image_id for example in examples} - {None})
+        num_texts = sum(example.image_id is None for example in examples)
+        texts = f" and 0 of {num_texts} texts without one" if num_texts else ""
         raise DataError(
-            f"The {part} part has 0 of {len(found)} images on disk. Expected at least one. Give "
-            f"more images, or change data.split.{SETTING_OF[part]}."
+            f"The {part} part has 0 of {num_images} images on disk{texts}. Expected at least one. "
+            f"Give more data, or change data.split.{SETTING_OF[part]}."
         )
-    chosen = set(image_ids)
-    return [example for example in examples if example.image_id in chosen]
+    if config.max_images is None or part != "train":
+        return own
+    image_ids = sorted({e.image_id for e in own if e.image_id is not None})
+    order = np.random.Generator(np.random.PCG64(seed)).permutation(len(image_ids))
+    chosen = {image_ids[index] for index in order[: config.max_images]}
+    return [e for e in own if e.image_id is None or e.image_id in chosen]

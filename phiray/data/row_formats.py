@@ -86,7 +86,7 @@ class CaptionFormat:
 
 @dataclass(frozen=True)
 class ConversationFormat:
-    """One row per conversation: the image in its first turn; every answer is learnt."""
+    """One row per conversation: its image, if any, in the first turn; every answer is learnt."""
 
     tokenizer: Tokenizer
     num_patches: int
@@ -120,7 +120,7 @@ class ConversationFormat:
         return conversation_row(
             self.tokenizer,
             example.turns[:num_turns],
-            num_patches=self.num_patches,
+            num_patches=0 if example.path is None else self.num_patches,
             max_length=max_length,
             system=self.system,
         )

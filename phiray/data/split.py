@@ -58,6 +58,11 @@ def book_key(number: int) -> str:
     return f"book:{number}"
 
 
+def text_id(key: str) -> str:
+    """Return the hash that a `document_key` holds: its id in a ledger."""
+    return key.removeprefix("document:")
+
+
 def document_key(text: str) -> str:
     """Name a text that has no id by its content, so that copies fall on one side."""
     return f"document:{hashlib.sha256(text.encode()).hexdigest()}"

@@ -15,7 +15,7 @@ from phiray.models.freezing import freeze_for_stage
 from phiray.models.projector import build_projector
 from phiray.models.vision_language import VisionLanguageModel
 from phiray.stages.given_model import check_given_model, explained_absence
-from phiray.stages.images import prepare_image_rows
+from phiray.stages.images import image_ledger, prepare_image_rows
 from phiray.stages.language_models import load_language_model, read_language_config
 from phiray.stages.parts import PreparedData, StageParts, merge_ledgers, read_tokenizer
 from phiray.training.objective import Objective
@@ -79,7 +79,7 @@ def build(config: AlignConfig) -> StageParts:
         ),
         tokenizer=tokenizer,
         image_size=config.vision.image_size,
-        ledger=merge_ledgers(language.ledger, {"image": list(rows.image_ids)}),
+        ledger=merge_ledgers(language.ledger, image_ledger(rows)),
     )
 
 

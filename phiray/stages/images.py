@@ -10,7 +10,7 @@ from phiray.data.picture_sample import check_pictures
 from phiray.data.rows import join_fingerprints
 from phiray.data.sources.coco import CaptionedImage
 from phiray.data.sources.conversations import Conversation
-from phiray.stages.parts import PreparedData
+from phiray.stages.parts import Ledger, PreparedData
 from phiray.types import Progress
 
 AnyImageRows = ImageRows[CaptionedImage] | ImageRows[Conversation]
@@ -47,10 +47,16 @@ def prepare_image_rows(
     )
 
 
+def image_ledger(rows: AnyImageRows) -> Ledger:
+    """Return the ids that rows are learnt from: images, and texts without one by their hash."""
+    ledger: Ledger = {"image": list(rows.image_ids)}
+    return ledger | ({"document": list(rows.text_ids)} if rows.text_ids else {})
+
+
 def _check_sample(
     rows: AnyImageRows, config: ImageDataConfig, *, progress: Progress | None
 ) -> None:
-    paths = list(dict.fromkeys(example.path for example in rows.examples))
+    paths = list(dict.fromkeys(e.path for e in rows.examples if e.path is not None))
     check_pictures(paths, max_bad_fraction=config.max_bad_fraction)
     check_lengths(
         rows.needed_length,

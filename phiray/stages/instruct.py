@@ -18,7 +18,7 @@ from phiray.stages.given_model import (
     check_same_tokenizer,
     explained_absence,
 )
-from phiray.stages.images import prepare_image_rows
+from phiray.stages.images import image_ledger, prepare_image_rows
 from phiray.stages.parts import PreparedData, StageParts, merge_ledgers, read_tokenizer
 from phiray.stages.restore import load_model, read_outline
 from phiray.training.objective import Objective
@@ -78,7 +78,7 @@ def build(config: InstructConfig) -> StageParts:
         description=loaded.description,
         tokenizer=loaded.tokenizer,
         image_size=vision.image_size,
-        ledger=merge_ledgers(loaded.ledger, {"image": list(rows.image_ids)}),
+        ledger=merge_ledgers(loaded.ledger, image_ledger(rows)),
     )
 
 

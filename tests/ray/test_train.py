@@ -4,16 +4,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from phiray.config.stages import AnyStageConfig
+from phiray.config.stages import AnyStageConfig, InstructConfig
 from phiray.config.training import ClusterConfig
 from phiray.jobs.run_folder import run_folder
 from phiray.jobs.train import train_stage
 from phiray.training.loop import VALIDATION_METRIC
 from phiray.training.metrics_log import EVENTS_NAME, METRICS_NAME
 from tests.displays import SilentDisplay
+from tests.image_builders import with_text_rows
 from tests.ray.run_builders import (
     LOSS,
     STEPS,
@@ -45,6 +47,29 @@ def test_two_ray_workers_with_four_micro_batches_lose_what_one_process_loses(
     train(whole)
     train_stage(split, resume=False, display=SilentDisplay())
     check_same_losses(run_folder(split), run_folder(whole), num_steps=STEPS)
+
+
+def test_a_worker_with_texts_alone_goes_on_with_one_that_has_images(
+    inputs: Inputs, shared_ray: None, tmp_path: Path
+) -> None:
+    def build(name: str, *, workers: int) -> AnyStageConfig:
+        config = build_instruct(inputs, tmp_path / name)
+        assert isinstance(config, InstructConfig)
+        data = with_text_rows(config.data, 60, folder=tmp_path)
+        mixed = shared_out(
+            config.model_copy(update={"data": data}), workers=workers, accumulation=1
+        )
+        training = mixed.training.model_copy(update={"global_batch_size": 2})
+        return mixed.model_copy(update={"training": training})
+
+    whole, split = build("1x1", workers=1), build("2x1", workers=2)
+    source = train(whole).parts.source
+    train_stage(split, resume=False, display=SilentDisplay())
+    check_same_losses(run_folder(split), run_folder(whole), num_steps=STEPS)
+    rows = [record["row_ids"] for record in read_lines(run_folder(split) / METRICS_NAME)]
+    images = [source.read(np.array(ids))["image"].is_valid().to_pylist() for ids in rows]
+    kinds = {tuple(kind) for kind in images}  # by worker: one row each
+    assert kinds == {(True, True), (True, False), (False, True), (False, False)}
 
 
 def test_align_of_two_ray_workers_loses_what_one_process_loses(

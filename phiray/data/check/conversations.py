@@ -19,6 +19,7 @@ from phiray.storage import AnyPath
 from phiray.types import Progress
 
 CONVERSATIONS = "conversations"
+_NO_IMAGE = -1
 
 
 class ConversationCheck:
@@ -85,7 +86,10 @@ class ConversationCheck:
         texts = [text for turn in conversation.turns for text in (turn.question, turn.answer)]
         if any(SPECIAL_TOKEN.search(text) for text in texts):
             self._report.note("conversation with a special token", place)
-        self._seen.add("\0".join(texts), group=conversation.image_id)
+        if conversation.image_id is None:
+            self._report.add_count(f"{CONVERSATIONS} without an image", 1)
+        image_id = _NO_IMAGE if conversation.image_id is None else conversation.image_id
+        self._seen.add("\0".join(texts), group=image_id)
         self._rows.append(row)
 
 

@@ -20,6 +20,7 @@ from phiray.data.sources.annotations import (
     read_json,
 )
 from phiray.data.sources.records import text_fault
+from phiray.data.split import image_key
 from phiray.errors import DataError, ExitCode
 from phiray.images.paths import ImageFolder, image_id_from_name
 from phiray.storage import AnyPath
@@ -36,6 +37,11 @@ class CaptionedImage:
     path: AnyPath
     captions: tuple[str, ...]
     """Stripped, not empty, no two equal."""
+
+    @property
+    def key(self) -> str:
+        """What the split goes by."""
+        return image_key(self.image_id)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
-"""Read LLaVA conversation files into images with their turns.
+"""Read LLaVA conversation files into turns, with their image where they have one.
 
-Source: LLaVA docs/Finetune_Custom_Data.md and train.py (liuhaotian/LLaVA).
-Limits: one image per conversation, marked once in the first human turn and named in one of COCO's
-three forms; rows without an image are left out, since the split is by image id.
+Source: LLaVA docs/Finetune_Custom_Data.md and train.py (liuhaotian/LLaVA), whose mixes hold rows
+without `image`: text alone.
+Limits: at most one image per conversation, marked once in the first human turn and named in one of
+COCO's three forms.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 
 from phiray.data.sources.annotations import BadRecordError, Excluded, is_coco, is_llava, read_json
 from phiray.data.sources.records import text_fault
+from phiray.data.split import document_key, image_key
 from phiray.errors import DataError, ExitCode
 from phiray.images.paths import ImageFolder, image_id_from_name
 from phiray.storage import AnyPath
@@ -22,14 +24,23 @@ SPEAKERS = ("human", "gpt")
 
 @dataclass(frozen=True)
 class Conversation:
-    """An image on disk and what was asked and answered about it."""
+    """What was asked and answered, about an image on disk or without one."""
 
-    image_id: int
-    path: AnyPath
+    image_id: int | None
+    """None for text alone, and so is `path`."""
+    path: AnyPath | None
     turns: tuple[Turn, ...]
     """At least one; stripped, not empty, without the image marker."""
     file: str = field(compare=False)
     """Name of the file that it was read from first."""
+
+    @property
+    def key(self) -> str:
+        """What the split goes by: the image; the text where there is none."""
+        if self.image_id is not None:
+            return image_key(self.image_id)
+        texts = (text for turn in self.turns for text in (turn.question, turn.answer))
+        return document_key("\n".join(texts))
 
 
 @dataclass(frozen=True)
@@ -64,11 +75,11 @@ def read_conversations(
                     first_missing = error.found
                 continue
             if row in rows:
-                excluded.append(Excluded("duplicate row", f"{place}: image {row.image_id}"))
+                excluded.append(Excluded("duplicate row", f"{place}: {row.key:.40}"))
             rows[row] = None
     if progress is not None:
         progress("reading conversations", len(files), len(files))
-    if not rows and first_missing is not None:
+    if first_missing is not None and all(row.path is None for row in rows):
         raise DataError(
             f"No image of {', '.join(file.name for file in files)} is on disk; the first one tried "
             f"is {folder.root / first_missing}. Expected their JPEG files below data.images. Set "
@@ -102,6 +113,8 @@ def conversation_of_record(record: object, folder: ImageFolder, *, file: str) ->
     if not isinstance(record, dict):
         raise BadRecordError("bad record", f"{record!r:.100}")
     name = record.get("image")
+    if name is None:
+        return Conversation(None, None, _turns(record.get("conversations"), has_image=False), file)
     if not isinstance(name, str):
         raise BadRecordError("no image", f"image is {name!r:.60}")
     try:
@@ -111,14 +124,17 @@ def conversation_of_record(record: object, folder: ImageFolder, *, file: str) ->
     image_id = image_id_from_name(name)
     if image_id is None:
         raise BadRecordError("no image id", f"the name {name!r:.100} has no COCO id")
-    turns = _turns(record.get("conversations"))
+    turns = _turns(record.get("conversations"), has_image=True)
     if path is None:
         raise BadRecordError("missing image", name)
     return Conversation(image_id, path, turns, file)
 
 
-def _turns(utterances: object) -> tuple[Turn, ...]:
-    """Pair questions with answers; the image marker must stand at an end of the first question."""
+def _turns(utterances: object, *, has_image: bool) -> tuple[Turn, ...]:
+    """Pair questions with answers; an image is marked at an end of the first question, and once.
+
+    Without an image a marker there says that one was lost; inside the text it is only text.
+    """
     if not isinstance(utterances, list) or not utterances:
         raise BadRecordError("no turns", f"conversations is {utterances!r:.60}")
     texts = []
@@ -127,7 +143,8 @@ def _turns(utterances: object) -> tuple[Turn, ...]:
     if len(texts) % 2:
         raise BadRecordError("unanswered question", f"{len(texts)} turns")
     first, texts[0] = texts[0], strip_image_marker(texts[0])
-    if first.count(IMAGE_MARKER) != 1 or IMAGE_MARKER in texts[0]:
+    is_marked_once = first.count(IMAGE_MARKER) == 1 and IMAGE_MARKER not in texts[0]
+    if not (is_marked_once if has_image else first == texts[0]):
         raise BadRecordError("bad image marker", f"the first question is {first!r:.100}")
     for index, text in enumerate(texts):
         if not text:

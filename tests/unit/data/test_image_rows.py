@@ -21,6 +21,7 @@ from tests.image_builders import (
     NUM_PATCHES,
     BuildRows,
     file_name,
+    with_text_rows,
     write_image_world,
 )
 
@@ -83,6 +84,33 @@ def test_conversation_rows_has_one_row_per_conversation(config: ImageDataConfig)
     assert rows.num_rows == len(rows.image_ids)
     assert table["input_ids"][0].as_py() == expected.input_ids
     assert table["labels"][0].as_py() == expected.labels
+
+
+def test_rows_without_an_image_stand_beside_rows_with_one(config: ImageDataConfig) -> None:
+    rows = conversation_rows(with_text_rows(config, 5), num_patches=NUM_PATCHES, seed=0)
+    last = rows.num_rows - 1
+
+    table = rows.read(np.array([last, 0]))
+
+    turns = rows.examples[last].turns
+    expected = conversation_row(
+        rows.tokenizer, turns, num_patches=0, max_length=400, system=config.system_prompt
+    )
+    assert table["image"].is_null().to_pylist() == [True, False]
+    assert table["error"].null_count == 2
+    assert table["input_ids"][0].as_py() == expected.input_ids
+    assert rows.tokenizer.image_id not in expected.input_ids
+    assert rows.tokenizer.image_id in table["input_ids"][1].as_py()
+
+
+def test_fingerprint_covers_texts_without_an_image(config: ImageDataConfig) -> None:
+    fingerprints = {conversation_rows(config, num_patches=NUM_PATCHES, seed=0).fingerprint}
+    for num_texts in (20, 30):
+        mixed = with_text_rows(config, num_texts)
+        rows = conversation_rows(mixed, num_patches=NUM_PATCHES, seed=0)
+        fingerprints.add(rows.fingerprint)
+
+    assert len(fingerprints) == 3
 
 
 def test_a_pickled_source_reads_the_same_rows(config: ImageDataConfig) -> None:
@@ -228,7 +256,8 @@ def test_rows_through_a_nodes_cache_are_the_same(
     assert again.equals(expected)
     assert direct.fingerprint == rows.fingerprint
     stored = sorted(copy.read_bytes() for copy in node.glob("*/*"))
-    assert stored == sorted(example.path.read_bytes() for example in rows.examples[1:])
+    paths = [example.path for example in rows.examples[1:] if example.path is not None]
+    assert stored == sorted(path.read_bytes() for path in paths)
 
 
 @pytest.mark.parametrize("kind", [caption_rows, conversation_rows])

@@ -9,9 +9,9 @@ from phiray.config.data import ImageDataConfig
 from phiray.data.image_rows import ImageRows
 from phiray.data.image_sets import caption_rows, conversation_rows
 from phiray.data.sources.coco import CaptionedImage
-from phiray.data.split import image_key, is_heldout
+from phiray.data.split import image_key, is_heldout, part_of
 from phiray.errors import DataError, ExitCode
-from tests.image_builders import NUM_IMAGES, NUM_PATCHES, write_image_world
+from tests.image_builders import NUM_IMAGES, NUM_PATCHES, with_text_rows, write_image_world
 
 
 @pytest.fixture
@@ -61,6 +61,32 @@ def test_max_images_chooses_train_images_by_seed(config: ImageDataConfig) -> Non
     assert len(set(choices)) > 1
     assert choices[0] == tuple(rows_of(small, seed=0).image_ids)
     assert len(rows_of(small, part="heldout").image_ids) > 3
+
+
+def test_texts_without_an_image_are_split_by_their_hash(config: ImageDataConfig) -> None:
+    mixed = with_text_rows(config, 30)
+    parts = [
+        conversation_rows(mixed, num_patches=NUM_PATCHES, seed=0, part=part)
+        for part in ("train", "heldout")
+    ]
+    texts = [[row for row in part.examples if row.path is None] for part in parts]
+
+    assert [len(found) for found in texts] == [len(part.text_ids) for part in parts]
+    assert sum(len(found) for found in texts) == 30
+    assert 3 < len(texts[1]) < 25  # of a held-out share of 0.4
+    assert all(part_of(row.key, mixed.split) == "heldout" for row in texts[1])
+    assert parts[0].counts["rows without an image"] == len(texts[0])
+    images = conversation_rows(config, num_patches=NUM_PATCHES, seed=0)
+    assert parts[0].image_ids == images.image_ids
+
+
+def test_max_images_leaves_texts_alone(config: ImageDataConfig) -> None:
+    mixed = with_settings(with_text_rows(config, 30), max_images=2)
+    rows = conversation_rows(mixed, num_patches=NUM_PATCHES, seed=0)
+    whole = conversation_rows(with_text_rows(config, 30), num_patches=NUM_PATCHES, seed=0)
+
+    assert len(rows.image_ids) == 2
+    assert rows.text_ids == whole.text_ids
 
 
 def test_too_many_bad_records_stop_the_run(config: ImageDataConfig) -> None:

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from phiray.config.data import SplitConfig
-from phiray.data.image_sets import caption_rows
+from phiray.data.image_sets import caption_rows, conversation_rows
 from phiray.errors import DataError
 from phiray.evals.examples import EvalData, load_caption_task, load_instruct_task
 from phiray.evals.settings import EvalSettings
 from phiray.images.paths import image_id_from_name
 from phiray.text.tokenizer import Tokenizer
+from tests.image_builders import with_text_rows
 from tests.unit.evals.worlds import PICTURES, image_config, make_world
 
 
@@ -125,6 +126,21 @@ def test_load_instruct_task_refuses_trained_images(data: EvalData) -> None:
     trained = task.examples[0].image_id
     with pytest.raises(DataError, match=f"trained on: {trained}"):
         load_instruct_task(replace(data, ledger={"image": [trained]}))
+
+
+def test_load_instruct_task_scores_no_text_and_refuses_trained_ones(
+    data: EvalData, tmp_path: Path
+) -> None:
+    mixed = replace(data, config=with_text_rows(data.config, 40, folder=tmp_path))
+    texts = conversation_rows(mixed.config, num_patches=4, seed=0, part="heldout").text_ids
+    assert 0 < len(texts) < 20
+    said, before = load_instruct_task(mixed)[1], load_instruct_task(data)[1]
+    assert said["skipped"] == {"no image": len(texts)}
+    assert {**said, "skipped": {}} == before
+    trained = conversation_rows(mixed.config, num_patches=4, seed=0).text_ids
+    load_instruct_task(replace(mixed, ledger={"document": trained}))
+    with pytest.raises(DataError, match=f"1 evaluated document ids were trained on: {texts[0]}"):
+        load_instruct_task(replace(mixed, ledger={"document": [*trained, texts[0]]}))
 
 
 def test_load_instruct_task_counts_the_scored_rows_of_each_file(

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import torch
 
+from phiray.data.image_sets import conversation_rows
 from phiray.errors import CheckpointError, ConfigError, DataError, ExitCode
 from phiray.models.freezing import trainable_names
 from phiray.stages.instruct import prepare
+from tests.image_builders import with_text_rows
 from tests.stage_builders import Trained, align_config, changed_names, instruct_config, train
 
 
@@ -43,6 +45,22 @@ def test_instruct_inherits_the_whole_ledger(
     ledger = instruct.parts.ledger
     assert set(ledger["book"]) == set(scratch.parts.ledger["book"])
     assert set(ledger["image"]) == set(align.parts.ledger["image"])
+
+
+def test_texts_without_an_image_are_learnt_and_stand_in_the_ledger(
+    world: Path, tmp_path: Path, align: Trained
+) -> None:
+    config = instruct_config(world, tmp_path, checkpoint=align.run_dir)
+    data = with_text_rows(config.data, 30, folder=tmp_path)
+    data = data.model_copy(update={"conversations": data.conversations[1:]})
+    trained = train(config.model_copy(update={"data": data}))
+    texts = conversation_rows(data, num_patches=4, seed=0).text_ids
+    assert 10 < len(texts) == trained.parts.source.num_rows < 30
+    assert trained.parts.ledger["document"] == texts
+    assert trained.parts.ledger["image"] == align.parts.ledger["image"]
+    changed = changed_names(trained)
+    assert any(name.startswith("language_model.") for name in changed)
+    assert not any(name.startswith("projector.") for name in changed)  # no picture went through it
 
 
 def test_prepare_counts_conversations(world: Path, tmp_path: Path, align: Trained) -> None:

@@ -16,6 +16,7 @@ from tests.image_builders import (
     NUM_PATCHES,
     encoded_image,
     file_name,
+    with_text_rows,
     write_image_world,
     write_json,
 )
@@ -75,6 +76,14 @@ def test_check_images_of_sound_data_finds_nothing(config: ImageDataConfig) -> No
         "train images": len(train),
         "held-out images": len(heldout),
     }
+
+
+def test_check_images_counts_conversations_without_an_image(config: ImageDataConfig) -> None:
+    report = check(with_text_rows(config, 4))
+
+    assert found(report) == {}
+    assert report.counts["conversations"] == 16
+    assert report.counts["conversations without an image"] == 4
 
 
 def test_check_images_finds_missing_and_broken_files(config: ImageDataConfig) -> None:

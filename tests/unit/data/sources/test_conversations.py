@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 
 from phiray.data.sources.conversations import read_conversations
+from phiray.data.split import document_key
 from phiray.errors import DataError, ExitCode
 from phiray.images.paths import ImageFolder
 from phiray.text.prompts import Turn
-from tests.image_builders import coco_content, llava_row, write_images, write_json
+from tests.image_builders import coco_content, llava_row, text_row, write_images, write_json
 
 HUMAN = {"from": "human", "value": "<image>\nWhat?"}
 GPT = {"from": "gpt", "value": "A box."}
@@ -32,7 +33,8 @@ def test_read_conversations_pairs_turns(tmp_path: Path, folder: ImageFolder, que
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"image": None}, "no image"),
+        ({"image": None}, "bad image marker"),
+        ({"image": 7}, "no image"),
         ({"image": "kitten.jpg"}, "no image id"),
         ({"image": "../000000000001.jpg"}, "unsafe name"),
         ({"image": "000000000099.jpg"}, "missing image"),
@@ -67,6 +69,30 @@ def test_read_conversations_says_why_a_row_is_left_out(
     assert [row.image_id for row in found.rows] == [1]
     assert [item.reason for item in found.excluded] == [reason]
     assert found.excluded[0].detail.startswith("rows.json[1]")
+
+
+@pytest.mark.parametrize("change", [{}, {"image": None}])
+def test_read_conversations_takes_text_without_an_image(
+    tmp_path: Path, folder: ImageFolder, change: dict[str, object]
+) -> None:
+    html = {"conversations": [{"from": "human", "value": "Is <image> SVG?"}, GPT]}
+    rows = [{**row, **change} for row in (text_row(1), text_row(1), {**text_row(1), **html})]
+    file = write_json(tmp_path / "rows.json", rows)
+
+    found = read_conversations([file], folder)
+
+    assert [(row.image_id, row.path) for row in found.rows] == [(None, None)] * 2
+    assert found.rows[0].turns == (Turn("What is 1 and one?", "It is 2."),)
+    assert found.rows[0].key == document_key("What is 1 and one?\nIt is 2.")
+    assert found.rows[1].turns[0].question == "Is <image> SVG?"
+    assert [item.reason for item in found.excluded] == ["duplicate row"]
+
+
+def test_texts_do_not_hide_that_every_image_is_missing(tmp_path: Path, folder: ImageFolder) -> None:
+    file = write_json(tmp_path / "rows.json", [text_row(1), llava_row(77)])
+
+    with pytest.raises(DataError, match=r"No image of rows\.json is on disk"):
+        read_conversations([file], folder)
 
 
 def test_read_conversations_keeps_equal_rows_once(tmp_path: Path, folder: ImageFolder) -> None:

@@ -20,7 +20,7 @@ from phiray.config.stages import (
     ScratchConfig,
 )
 from phiray.config.training import TrainingConfig
-from phiray.data.order import OrderSettings, rank_positions
+from phiray.data.order import plan_order, rank_positions
 from phiray.jobs.run_folder import run_folder
 from phiray.stages.parts import StageParts, checkpoint_texts
 from phiray.stages.registry import stage_module
@@ -184,7 +184,12 @@ def train(config: AnyStageConfig, *, device: torch.device = CPU) -> Trained:
     )
     files = open_run(run_folder(config), checkpoint_texts(config, parts), collective=collective)
     resume(state, files, collective=collective)
-    order = OrderSettings(config.run.seed, parts.source.num_rows, config.training.global_batch_size)
+    order = plan_order(
+        parts.source,
+        seed=config.run.seed,
+        global_batch_size=config.training.global_batch_size,
+        group_by_length=isinstance(config.data, ImageDataConfig) and config.data.group_by_length,
+    )
     positions = rank_positions(
         order,
         rank=0,
@@ -201,6 +206,7 @@ def train(config: AnyStageConfig, *, device: torch.device = CPU) -> Trained:
         device=device,
         seed=config.run.seed,
         num_rows=parts.source.num_rows,
+        rows_per_epoch=order.rows_per_epoch,
         max_bad_fraction=config.data.max_bad_fraction,
     )
     validate = build_validation(

@@ -7,7 +7,8 @@ that fsspec can open; text may not.
 """
 
 import re
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -22,6 +23,8 @@ LLAVA_SYSTEM = (
 )
 """The system sentence of LLaVA v1 (llava/conversation.py)."""
 
+MAX_WEIGHT = 1000
+"""Of a source; more is a slip of the pen, and an epoch's order is held in memory."""
 _LENGTH_MULTIPLE = 8
 """Sequence lengths are multiples of it: fewer different shapes, and aligned rows on GPUs."""
 _GITHUB = re.compile("github://", re.IGNORECASE)
@@ -56,6 +59,16 @@ def without_credentials(place: str) -> str:
     return place
 
 
+def check_weights(weights: Mapping[str, float]) -> None:
+    """Refuse weights of sources that are out of range."""
+    for name, weight in weights.items():
+        if not 0 < weight <= MAX_WEIGHT:
+            raise ValueError(
+                f"weights.{name} is {weight:g}. It must be above 0 and at most {MAX_WEIGHT}. To "
+                "leave a source out, take its file away."
+            )
+
+
 class SplitConfig(Config):
     """Which part of the data is held out. The same function serves every stage and evaluation."""
 
@@ -87,6 +100,10 @@ class TextDataConfig(Config):
     separate_files: bool = False
     """Keep the rows of each file together, and no two files in one row, so that it is known which
     rows came from which source; each file then ends in a row that is filled up."""
+    weights: dict[str, float] = Field(default={})
+    """How often the rows of a file come in an epoch, by its name without folder and suffix, such as
+    {arxiv_sample: 2, github_sample: 0.5}: 1 is once, 2 twice, 0.5 every second row, and the others
+    in the next epoch. Files that are not named have 1. Needs `separate_files`."""
     split: SplitConfig = SplitConfig()
     """How documents are held out."""
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1)
@@ -110,6 +127,16 @@ class TextDataConfig(Config):
                 "storage, or copy the text to storage that all nodes share."
             )
         return place
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> "TextDataConfig":
+        check_weights(self.weights)
+        if self.weights and not self.separate_files:
+            raise ValueError(
+                "weights is set, but separate_files is false: rows hold text of several files, and "
+                "cannot be told apart. Set separate_files=true, or leave weights out."
+            )
+        return self
 
 
 class ImageDataConfig(Config):
@@ -135,12 +162,19 @@ class ImageDataConfig(Config):
     )
     """LLaVA conversation files; those that do not exist are passed over as long as one does. Rows
     without `image`, as LLaVA's mixes have them, are learnt as text, and split by its hash."""
+    weights: dict[str, float] = Field(default={})
+    """How often each conversation of a file comes in an epoch, by the file's name without its
+    suffix, such as {sharegpt: 0.5}: 1 is once, 2 twice, 0.5 every second one, and the others in the
+    next epoch. Files that are not named have 1."""
     tokenizer: str = "tokenizer"
     """Folder with a `tokenizer.json`, below `root` unless absolute."""
     max_length: int = Field(default=128, ge=8)
     """Longest row in tokens, image positions included. Longer rows lose whole turns, not an EOS."""
     system_prompt: str = LLAVA_SYSTEM
     """Sentence in front of a conversation (LLaVA-1.5's and its Phi-2 peers'); may be empty."""
+    group_by_length: bool = False
+    """Put rows of about the same length into the same step, so that batches hold less padding.
+    Each row comes as often in an epoch as without. Lengths are estimated from characters."""
     max_images: int | None = Field(default=None, ge=1)
     """Use at most this many training images, chosen by the seed; none means all. Conversations
     without an image all stay."""
@@ -183,4 +217,16 @@ class ImageDataConfig(Config):
             raise ValueError("annotations is empty. Name at least one COCO caption file.")
         if not self.conversations:
             raise ValueError("conversations is empty. Name at least one LLaVA conversation file.")
+        return self
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> "ImageDataConfig":
+        check_weights(self.weights)
+        names = [PurePosixPath(name).stem for name in self.conversations]
+        for name in self.weights:
+            if name not in names:
+                raise ValueError(
+                    f"weights names {name!r}, which is no file of conversations. It must be one "
+                    f"of {', '.join(names)}. Correct it."
+                )
         return self

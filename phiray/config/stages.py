@@ -148,6 +148,15 @@ class AlignConfig(Config):
     _check_precision = model_validator(mode="after")(_refuse_bf16_on_cpu)
 
     @model_validator(mode="after")
+    def _check_weights(self) -> "AlignConfig":
+        if self.data.weights:
+            raise ValueError(
+                "data.weights is set, but weighs files of conversations, and `align` learns "
+                "captions, which are joined by their image. Leave it out, or train `instruct`."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_image_fits(self) -> "AlignConfig":
         fault = image_length_fault(self.data, self.vision, tower="vision")
         if fault is not None:

@@ -7,8 +7,9 @@ Limits: rows are tokenised and images read when asked for, so a process holds te
 import hashlib
 import socket
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import groupby
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from phiray.data.cache.node_cache import NodeCache
+from phiray.data.mixture import RowRange
 from phiray.data.row_formats import RowFormat
 from phiray.data.rows import FILLER, Row, bad_row, table_from_rows
 from phiray.data.sampling import choose_sample
@@ -52,6 +54,11 @@ class HasKey(Protocol):
         """The image's file; none where there is none."""
         ...
 
+    @property
+    def source(self) -> str:
+        """Which source of a mixture it is of."""
+        ...
+
 
 Example = TypeVar("Example", bound=HasKey)
 
@@ -67,6 +74,7 @@ class ImageRows(Generic[Example]):
         folder: AnyPath,
         cache: NodeCache,
         excluded: Sequence[Excluded],
+        weights: Mapping[str, float],
     ) -> None:
         """Give each row its position.
 
@@ -76,6 +84,7 @@ class ImageRows(Generic[Example]):
             folder: of the images.
             cache: copies of the node on which rows are read.
             excluded: records that became no example.
+            weights: of sources, by name; those not named have 1.
         """
         self.examples = examples
         self.tokenizer = row_format.tokenizer
@@ -89,6 +98,7 @@ class ImageRows(Generic[Example]):
             for index in range(len(row_format.texts(example)))
         ]
         self.num_rows = len(self._rows)
+        self.mixture = self._ranges(weights)
         self.rows_per_block = ROWS_PER_BLOCK
         self.image_ids = sorted({e.image_id for e in examples if e.image_id is not None})
         self.text_ids = sorted(text_id(e.key) for e in examples if e.image_id is None)
@@ -106,9 +116,22 @@ class ImageRows(Generic[Example]):
         """The same, but of the sizes of some images."""
         return self._fingerprint(num_sizes=QUICK_SIZES)
 
+    def _ranges(self, weights: Mapping[str, float]) -> tuple[RowRange, ...]:
+        """Find the rows of each source, which stand together."""
+        sources = (self.examples[number].source for number, _ in self._rows)
+        ranges: list[RowRange] = []
+        first_row = 0
+        for name, group in groupby(sources):
+            num_rows = len(list(group))
+            ranges.append(RowRange(name, first_row, num_rows, weights.get(name, 1.0)))
+            first_row += num_rows
+        return tuple(ranges)
+
     def _fingerprint(self, *, num_sizes: int) -> str:
+        weighed = any(part.weight != 1 for part in self.mixture)
+        ranges = [f"{part.name}:{part.num_rows}:{part.weight}" for part in self.mixture]
         return fingerprint_of(
-            self._format.settings,
+            [*self._format.settings, *(ranges if weighed else [])],
             [text for example in self.examples for text in self._format.texts(example)],
             tokenizer=self.tokenizer,
             examples=self.examples,
@@ -126,6 +149,13 @@ class ImageRows(Generic[Example]):
                 FILLER if row_id == FILLER_ROW else self._read_row(row_id)
                 for row_id in row_ids.tolist()
             ]
+        )
+
+    def estimate_lengths(self) -> npt.NDArray[np.int64]:
+        """Say about how many tokens each row has, by its characters: (num_rows,)."""
+        estimate = self._format.estimate_length
+        return np.array(
+            [estimate(self.examples[number], index) for number, index in self._rows], dtype=np.int64
         )
 
     def needed_length(self, row_id: int) -> int:

@@ -55,6 +55,7 @@ def caption_rows(
         folder=images.root,
         cache=NodeCache(config.node_cache, max_gb=config.node_cache_gb),
         excluded=found.excluded,
+        weights={},
     )
 
 
@@ -85,6 +86,7 @@ def conversation_rows(
         folder=images.root,
         cache=NodeCache(config.node_cache, max_gb=config.node_cache_gb),
         excluded=found.excluded,
+        weights=config.weights,
     )
 
 

@@ -1,15 +1,21 @@
-"""The order of rows: a pure function of (seed, epoch), whatever the number of workers.
+"""The order of rows: a pure function of seed, epoch and sources, whatever the number of workers.
+
+    settings = plan_order(source, seed=..., global_batch_size=..., group_by_length=...)
+    rank_positions(settings, rank=..., world=..., ...)
 
 Source: DESIGN 6; `numpy.random.PCG64` seeded with [seed, epoch].
 Limits: bit-equal for one version of numpy's `Generator.permutation`, which numpy keeps stable in
 practice but does not promise (NEP 19). One epoch's permutation is in memory: 8 bytes a row.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from phiray.data.grouping import group_rows
+from phiray.data.mixture import RowRange, rows_of_epoch
+from phiray.data.rows import RowSource
 from phiray.errors import ConfigError, DataError
 from phiray.types import FILLER_ROW
 
@@ -20,17 +26,57 @@ class OrderSettings:
 
     seed: int
     num_rows: int
+    """Rows of the data set."""
     global_batch_size: int
+    mixture: tuple[RowRange, ...] = ()
+    """Its sources with their weights; none takes every row once an epoch."""
+    lengths: npt.NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
+    """(num_rows,) about how many tokens each row has, to group steps by; none does not group."""
+
+    @property
+    def rows_per_epoch(self) -> int:
+        """Rows that an epoch takes, the same number in each."""
+        return sum(part.rows_per_epoch for part in self.mixture) or self.num_rows
 
 
-def epoch_order(seed: int, epoch: int, *, num_rows: int) -> npt.NDArray[np.int64]:
+def plan_order(
+    source: RowSource, *, seed: int, global_batch_size: int, group_by_length: bool
+) -> OrderSettings:
+    """Settle the order of a data set's rows for a run.
+
+    Args:
+        source: the data set.
+        seed: of the run.
+        global_batch_size: rows of a step.
+        group_by_length: put rows of like length into the same steps.
+    """
+    return OrderSettings(
+        seed=seed,
+        num_rows=source.num_rows,
+        global_batch_size=global_batch_size,
+        mixture=source.mixture,
+        lengths=source.estimate_lengths() if group_by_length else None,
+    )
+
+
+def epoch_order(settings: OrderSettings, epoch: int) -> npt.NDArray[np.int64]:
     """Give the row ids of an epoch in their order.
 
     Returns:
-        (num_rows,) int64, each row once.
+        (rows_per_epoch,) int64; without weights each row once.
     """
-    generator = np.random.Generator(np.random.PCG64([seed, epoch]))
-    return generator.permutation(num_rows).astype(np.int64, copy=False)
+    generator = np.random.Generator(np.random.PCG64([settings.seed, epoch]))
+    order = generator.permutation(settings.rows_per_epoch).astype(np.int64, copy=False)
+    if settings.mixture:
+        order = rows_of_epoch(settings.mixture, seed=settings.seed, epoch=epoch)[order]
+    if settings.lengths is not None:
+        order = group_rows(
+            order,
+            settings.lengths,
+            batch_size=settings.global_batch_size,
+            generator=generator,
+        )
+    return order
 
 
 def steps_per_epoch(settings: OrderSettings) -> int:
@@ -44,7 +90,7 @@ def steps_per_epoch(settings: OrderSettings) -> int:
             f"The data set has {settings.num_rows} rows. Training needs at least 1. "
             "Run `phiray data check` on the stage's config to see what was left out and why."
         )
-    return -(-settings.num_rows // settings.global_batch_size)
+    return -(-settings.rows_per_epoch // settings.global_batch_size)
 
 
 def rank_positions(
@@ -78,7 +124,7 @@ def rank_positions(
         step_epoch, step_in_epoch = divmod(start_step + index, epoch_steps)
         if step_epoch != epoch:
             epoch = step_epoch
-            order = epoch_order(settings.seed, epoch, num_rows=settings.num_rows)
+            order = epoch_order(settings, epoch)
         first = step_in_epoch * settings.global_batch_size
         rows = order[first : first + settings.global_batch_size]  # (rows,)
         steps[index, : len(rows)] = rows

@@ -14,6 +14,8 @@ from phiray.errors import DataError
 from phiray.text.prompts import TokenRow, caption_row, conversation_row
 from phiray.text.tokenizer import Tokenizer
 
+CHARACTERS_PER_TOKEN = 4
+"""Of English in a vocabulary of 50,000, about."""
 _Given = TypeVar("_Given", contravariant=True)
 
 
@@ -44,6 +46,10 @@ class RowFormat(Protocol[_Given]):
 
     def needed_length(self, example: _Given, index: int) -> int:
         """Return the tokens that a row takes at least, whether they fit or not."""
+        ...
+
+    def estimate_length(self, example: _Given, index: int) -> int:
+        """Say about how many tokens a row has, without tokenising it."""
         ...
 
 
@@ -80,6 +86,10 @@ class CaptionFormat:
         """Return the tokens of a row, whether they fit or not."""
         return len(self._whole_row(example, index).input_ids)
 
+    def estimate_length(self, example: CaptionedImage, index: int) -> int:
+        """Estimate the tokens of a row from the characters of its caption."""
+        return self.num_patches + len(example.captions[index]) // CHARACTERS_PER_TOKEN
+
     def _whole_row(self, example: CaptionedImage, index: int) -> TokenRow:
         return caption_row(self.tokenizer, example.captions[index], num_patches=self.num_patches)
 
@@ -115,6 +125,13 @@ class ConversationFormat:
     def needed_length(self, example: Conversation, index: int) -> int:  # noqa: ARG002 (it is 0)
         """Return the tokens of the first turn, without which there is no row."""
         return len(self._row_of(example, num_turns=1, max_length=sys.maxsize).input_ids)
+
+    def estimate_length(self, example: Conversation, index: int) -> int:  # noqa: ARG002 (it is 0)
+        """Estimate the tokens of a row from the characters of its turns, as many as fit."""
+        num_characters = sum(len(turn.question) + len(turn.answer) for turn in example.turns)
+        num_patches = 0 if example.path is None else self.num_patches
+        num_tokens = num_patches + (len(self.system) + num_characters) // CHARACTERS_PER_TOKEN
+        return min(num_tokens, self.max_length)
 
     def _row_of(self, example: Conversation, *, num_turns: int | None, max_length: int) -> TokenRow:
         return conversation_row(

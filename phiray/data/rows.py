@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from phiray.data.mixture import RowRange
 from phiray.types import FILLER_ROW
 
 ROW_SCHEMA = pa.schema(
@@ -58,6 +59,15 @@ class RowSource(Protocol):
 
         It is for whoever looks often, or over a network.
         """
+        ...
+
+    @property
+    def mixture(self) -> tuple[RowRange, ...]:
+        """The sources that the rows come from, in their order, with their weights."""
+        ...
+
+    def estimate_lengths(self) -> npt.NDArray[np.int64]:
+        """Say about how many tokens each row has, without tokenising: (num_rows,)."""
         ...
 
     def read(self, row_ids: npt.NDArray[np.int64]) -> pa.Table:

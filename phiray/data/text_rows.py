@@ -4,7 +4,7 @@ Source: DESIGN 6; `token_rows.py` gathers them.
 Limits: every node must see the prepared folder under the same path; it may keep copies of its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from phiray.config.data import TextDataConfig
 from phiray.data.cache.node_cache import NodeCache
+from phiray.data.mixture import RowRange, mixture_of_files
 from phiray.data.prepare.prepared_text import PreparedText
 from phiray.data.rows import ROW_SCHEMA
 from phiray.data.sources.documents import index_documents, read_document
@@ -35,17 +36,29 @@ class TextRows:
     tokens: TokenRows
     """Only paths and sizes travel to the workers."""
     fingerprint: str
+    mixture: tuple[RowRange, ...] = ()
+    """One range for each file if files were kept apart, else one for all, as none is."""
 
     @staticmethod
-    def from_prepared(prepared: PreparedText, *, cache: NodeCache | None = None) -> "TextRows":
-        """See a prepared folder as rows, read through a node's cache where there is one."""
+    def from_prepared(
+        prepared: PreparedText,
+        *,
+        cache: NodeCache | None = None,
+        weights: Mapping[str, float] | None = None,
+    ) -> "TextRows":
+        """See a prepared folder as rows, read through a node's cache where there is one.
+
+        Raises:
+            ConfigError: if `weights` name a file that has no rows of its own.
+        """
         tokens = TokenRows(
             str(prepared.folder.resolve()),
             prepared.read_layout(),
             dtype=prepared.dtype.name,
             cache=cache,
         )
-        return TextRows(tokens, prepared.manifest.fingerprint)
+        mixture = mixture_of_files(prepared.row_ranges(), weights or {})
+        return TextRows(tokens, prepared.manifest.fingerprint, mixture)
 
     @property
     def num_rows(self) -> int:
@@ -61,6 +74,10 @@ class TextRows:
     def quick_fingerprint(self) -> str:
         """The fingerprint itself: it is at hand."""
         return self.fingerprint
+
+    def estimate_lengths(self) -> npt.NDArray[np.int64]:
+        """Count the tokens of each row, (rows,): all but the last of a file are full."""
+        return self.tokens.row_lengths(np.arange(self.num_rows))
 
     def read(self, row_ids: npt.NDArray[np.int64]) -> pa.Table:
         """Read rows in the order asked for, as ROW_SCHEMA; the last one ends where the text does.

@@ -22,6 +22,7 @@ from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 from phiray.checkpoints.files import write_json
 from phiray.config.stages import AlignConfig, AnyStageConfig, InstructConfig
 from phiray.config.training import ClusterConfig, ScheduledSamplingMethod
+from phiray.data.mixture import describe_mixture
 from phiray.data.pipeline import CPUS_PER_LONE_READER, CPUS_PER_READER
 from phiray.data.sources.annotations import say_counts
 from phiray.errors import (
@@ -189,6 +190,8 @@ def _open_run(
     write_manifest(run_dir, data=data, models=models, seed=config.run.seed)
     update_settings(config)  # only now: data and models are those that the run was started with
     _tell_excluded(run_dir, data, display=display)
+    for line in describe_mixture(data.mixture):
+        display.note(f"{run_dir.name}: {line}")
     display.note(f"{run_dir.name}: starting {config.cluster.workers} worker(s), 10 to 40 s")
     method = config.method if isinstance(config, AlignConfig | InstructConfig) else None
     if isinstance(method, ScheduledSamplingMethod):

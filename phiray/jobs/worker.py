@@ -22,7 +22,7 @@ from phiray.batch import StepInput
 from phiray.config.data import ImageDataConfig
 from phiray.config.stages import STAGE_ADAPTER, AnyStageConfig
 from phiray.config.training import ClusterConfig
-from phiray.data.order import OrderSettings, micro_batches, rank_positions
+from phiray.data.order import OrderSettings, micro_batches, plan_order, rank_positions
 from phiray.data.pipeline import resolve_decode, stream_steps
 from phiray.errors import ClusterError, ExitCode, PhirayError, exit_code_of, payload_from_error
 from phiray.jobs.cluster.shared_storage import check_rows, refuse_unshared
@@ -159,18 +159,21 @@ def _train(payload: WorkerPayload) -> TrainedRun:
     texts = checkpoint_texts(config, parts) | {CARRIED_MANIFEST_FILE: payload["manifest"]}
     files = open_run(run_dir, texts | carried_images(run_dir), collective=collective)
     resume(state, files, collective=collective)
+    order = _order(config, parts)
     settings = LoopSettings(
         training=config.training,
         device=device,
         seed=config.run.seed,
         num_rows=parts.source.num_rows,
+        rows_per_epoch=order.rows_per_epoch,
         max_bad_fraction=config.data.max_bad_fraction,
     )
     start = time.monotonic()
     result = run_loop(
         state,
         until_stopped(
-            _steps(config, parts, start_step=state.step, collective=collective), files.run_dir
+            _steps(config, parts, order=order, start_step=state.step, collective=collective),
+            files.run_dir,
         ),
         settings=settings,
         files=files,
@@ -200,17 +203,28 @@ def _config(payload: WorkerPayload) -> AnyStageConfig:
     return STAGE_ADAPTER.validate_python(payload["config"])
 
 
+def _order(config: AnyStageConfig, parts: StageParts) -> OrderSettings:
+    """Settle the order of the rows, which is the same on all ranks."""
+    return plan_order(
+        parts.source,
+        seed=config.run.seed,
+        global_batch_size=config.training.global_batch_size,
+        group_by_length=isinstance(config.data, ImageDataConfig) and config.data.group_by_length,
+    )
+
+
 def _steps(
-    config: AnyStageConfig, parts: StageParts, *, start_step: int, collective: Collective
+    config: AnyStageConfig,
+    parts: StageParts,
+    *,
+    order: OrderSettings,
+    start_step: int,
+    collective: Collective,
 ) -> Iterator[StepInput]:
     """Stream this rank's input of all remaining steps."""
     training = config.training
     positions = rank_positions(
-        OrderSettings(
-            seed=config.run.seed,
-            num_rows=parts.source.num_rows,
-            global_batch_size=training.global_batch_size,
-        ),
+        order,
         rank=collective.rank,
         world=collective.world_size,
         accumulation=micro_batches(

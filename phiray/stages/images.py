@@ -43,7 +43,12 @@ def prepare_image_rows(
         join_fingerprints(part.quick_fingerprint for part in parts),
         rows.counts,
         tuple(rows.excluded),
-        images={example.image_id: example.path for example in rows.examples},
+        mixture=rows.mixture,
+        images={
+            example.image_id: example.path
+            for example in rows.examples
+            if example.image_id is not None and example.path is not None
+        },
     )
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from phiray.config.model import MODEL_FILE, ModelDescription
 from phiray.config.show import yaml_from_config
 from phiray.config.stages import AnyStageConfig
+from phiray.data.mixture import RowRange
 from phiray.data.rows import RowSource
 from phiray.data.sources.annotations import Excluded
 from phiray.errors import DataError, ExitCode
@@ -48,6 +49,8 @@ class PreparedData:
     """What there is, and what could not be used, by reason."""
     excluded: tuple[Excluded, ...] = ()
     """Each record or document that became no row; the run lists them in a file of its own."""
+    mixture: tuple[RowRange, ...] = ()
+    """The sources of the rows with their weights; none where there is one."""
     images: Mapping[int, AnyPath] = field(default_factory=dict)
     """The file of each image that is trained on, by id; none for text."""
 

@@ -9,6 +9,7 @@ from phiray.config.model import ModelDescription, PhiConfig, rounded_vocab_size
 from phiray.config.stages import LitgptConfig, ScratchConfig
 from phiray.config.training import StandardMethod
 from phiray.data.cache.node_cache import NodeCache
+from phiray.data.mixture import mixture_of_files
 from phiray.data.prepare.prepared_text import PreparedText
 from phiray.data.prepare.text import prepare_text
 from phiray.data.prepare.threads import RunShards, run_in_threads
@@ -43,7 +44,13 @@ def prepare_text_stage(
         Excluded(bad.reason, f"{bad.where}: {bad.detail}") for bad in prepared.bad_documents()
     )
     fingerprint = join_fingerprints(fingerprints)
-    return PreparedData(fingerprint, fingerprint, dict(prepared.manifest.counts), excluded)
+    return PreparedData(
+        fingerprint,
+        fingerprint,
+        dict(prepared.manifest.counts),
+        excluded,
+        mixture_of_files(prepared.row_ranges(), config.data.weights),
+    )
 
 
 def build_text_stage(
@@ -55,7 +62,7 @@ def build_text_stage(
     model = build_language_model(config.model, kind=kind, seed=config.run.seed)
     freeze_for_stage(model, config.stage)
     return StageParts(
-        source=TextRows.from_prepared(prepared, cache=cache),
+        source=TextRows.from_prepared(prepared, cache=cache, weights=config.data.weights),
         validation=_validation_rows(config.data, cache),
         objective=Objective(
             model,

@@ -62,14 +62,16 @@ class LoopSettings:
     device: torch.device
     seed: int
     num_rows: int
-    """Rows of the data set: one epoch."""
+    """Rows of the data set."""
+    rows_per_epoch: int
+    """As many as that, or by the weights of its sources fewer or more."""
     max_bad_fraction: float
     """Share (0..1) of the rows that may be unreadable before the run stops."""
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps that see every row once; the last one may be short."""
-        return -(-self.num_rows // self.training.global_batch_size)
+        """Optimizer steps of an epoch; the last one may be short."""
+        return -(-self.rows_per_epoch // self.training.global_batch_size)
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,11 @@ class CaptionedImage:
         """What the split goes by."""
         return image_key(self.image_id)
 
+    @property
+    def source(self) -> str:
+        """One name for all: captions of several files are joined by their image."""
+        return "captions"
+
 
 @dataclass(frozen=True)
 class CocoCaptions:

@@ -8,6 +8,7 @@ COCO's three forms.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from phiray.data.sources.annotations import BadRecordError, Excluded, is_coco, is_llava, read_json
 from phiray.data.sources.records import text_fault
@@ -33,6 +34,11 @@ class Conversation:
     """At least one; stripped, not empty, without the image marker."""
     file: str = field(compare=False)
     """Name of the file that it was read from first."""
+
+    @property
+    def source(self) -> str:
+        """Its source in a mixture: that file's name without the suffix."""
+        return Path(self.file).stem
 
     @property
     def key(self) -> str:

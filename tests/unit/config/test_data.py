@@ -33,6 +33,31 @@ def test_image_data_refuses_an_empty_list_of_files(key: str) -> None:
         ImageDataConfig.model_validate({key: []})
 
 
+def test_weights_name_files_of_conversations() -> None:
+    files = ["instruct/a.json", "s3://bucket/b-2.json"]
+    weights = {"a": 0.5, "b-2": 3}
+    config = ImageDataConfig.model_validate({"conversations": files, "weights": weights})
+    assert config.weights == {"a": 0.5, "b-2": 3.0}
+    with pytest.raises(ValidationError, match=r"names 'b', which is no file .* one of a, b-2"):
+        ImageDataConfig(conversations=files, weights={"b": 1.0})
+
+
+def test_weights_of_text_need_files_that_are_kept_apart() -> None:
+    weights = {"arxiv_sample": 2.0}
+    config = TextDataConfig(source="redpajama", separate_files=True, weights=weights)
+    assert config.weights == weights
+    with pytest.raises(ValidationError, match="separate_files is false"):
+        TextDataConfig(source="redpajama", weights=weights)
+    with pytest.raises(ValidationError, match=r"weights\.a is 0\. It must be above 0"):
+        TextDataConfig(source="redpajama", separate_files=True, weights={"a": 0.0})
+
+
+@pytest.mark.parametrize("weight", [0, -1, 1001, float("nan")])
+def test_weights_are_above_0(weight: float) -> None:
+    with pytest.raises(ValidationError, match=r"weights"):
+        ImageDataConfig(conversations=["a.json"], weights={"a": weight})
+
+
 @pytest.mark.parametrize("kind", [ImageDataConfig, partial(TextDataConfig, source="gutenberg")])
 def test_node_cache_is_an_absolute_folder(kind: Callable[..., Config]) -> None:
     assert kind(node_cache="/disk", node_cache_gb=0.5).model_dump()["node_cache"] == "/disk"

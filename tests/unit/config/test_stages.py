@@ -65,6 +65,12 @@ def test_align_refuses_rows_that_have_no_room_for_text() -> None:
         AlignConfig(data=data)
 
 
+def test_align_refuses_weights_of_conversations() -> None:
+    data = ImageDataConfig(conversations=["a.json"], weights={"a": 2.0})
+    with pytest.raises(ValidationError, match=r"data\.weights is set, but weighs files of conv"):
+        AlignConfig(data=data)
+
+
 @pytest.mark.parametrize("name", ["", "..", "a/b", "-x", "a b", "a\n", "a" * 101])
 def test_run_config_refuses_names_that_are_no_plain_folder(name: str) -> None:
     with pytest.raises(ValidationError, match="is no name for a folder"):

@@ -10,6 +10,7 @@ from phiray.config.data import ImageDataConfig
 from phiray.data import image_rows
 from phiray.data.image_rows import ImageRows
 from phiray.data.image_sets import caption_rows, conversation_rows
+from phiray.data.mixture import RowRange
 from phiray.data.rows import ROW_SCHEMA, RowSource
 from phiray.data.sources.coco import CaptionedImage
 from phiray.errors import DataError, ExitCode
@@ -101,6 +102,39 @@ def test_rows_without_an_image_stand_beside_rows_with_one(config: ImageDataConfi
     assert table["input_ids"][0].as_py() == expected.input_ids
     assert rows.tokenizer.image_id not in expected.input_ids
     assert rows.tokenizer.image_id in table["input_ids"][1].as_py()
+
+
+def test_sources_stand_in_ranges_with_their_weights(config: ImageDataConfig) -> None:
+    plain = with_text_rows(config, 30)
+    weighed = with_settings(plain, weights={"texts": 0.5})
+    rows, before = (
+        conversation_rows(kind, num_patches=NUM_PATCHES, seed=0) for kind in (weighed, plain)
+    )
+    num_images, num_texts = len(rows.image_ids), len(rows.text_ids)
+
+    assert rows.mixture == (
+        RowRange("llava_instruct_150k", 0, num_images, 1.0),
+        RowRange("texts", num_images, num_texts, 0.5),
+    )
+    assert [part.weight for part in before.mixture] == [1.0, 1.0]
+    assert rows.fingerprint != before.fingerprint
+    assert rows_of(config).mixture == (RowRange("captions", 0, rows_of(config).num_rows),)
+
+
+def test_lengths_are_estimated_without_tokenising(config: ImageDataConfig) -> None:
+    rows = conversation_rows(with_text_rows(config, 30), num_patches=NUM_PATCHES, seed=0)
+    turns = rows.examples[0].turns
+    characters = sum(len(turn.question + turn.answer) for turn in turns) + len(config.system_prompt)
+
+    lengths = rows.estimate_lengths()
+
+    assert lengths.shape == (rows.num_rows,)
+    assert lengths[0] == NUM_PATCHES + characters // 4
+    assert lengths[-1] < lengths[0]
+    captions = rows_of(config)
+    first = NUM_PATCHES + len(captions.examples[0].captions[0]) // 4
+    assert captions.estimate_lengths()[0] == first
+    assert len(captions.estimate_lengths()) == captions.num_rows
 
 
 def test_fingerprint_covers_texts_without_an_image(config: ImageDataConfig) -> None:

@@ -5,6 +5,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from phiray.data.mixture import RowRange
 from phiray.data.reader import RowReader
 from phiray.data.rows import Row, table_from_rows
 
@@ -15,6 +16,10 @@ class Letters:
     num_rows = 8
     fingerprint = quick_fingerprint = "letters"
     rows_per_block = 2
+    mixture = (RowRange("letters", 0, 8),)
+
+    def estimate_lengths(self) -> npt.NDArray[np.int64]:
+        return np.ones(8, dtype=np.int64)
 
     def read(self, row_ids: npt.NDArray[np.int64]) -> pa.Table:
         return table_from_rows([Row(row_id, [row_id], [row_id]) for row_id in row_ids.tolist()])

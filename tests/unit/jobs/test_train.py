@@ -17,6 +17,7 @@ from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 from phiray.config.load import config_from_file
 from phiray.config.stages import AnyStageConfig, RunConfig
 from phiray.config.training import ClusterConfig, ScheduledSamplingMethod
+from phiray.data.mixture import RowRange
 from phiray.data.prepare.text import prepare_text
 from phiray.data.sources.annotations import Excluded
 from phiray.errors import CheckpointError, ClusterError, ConfigError, DataError, ExitCode
@@ -281,6 +282,17 @@ def test_what_became_no_row_is_told_once_by_reason_with_the_file_that_lists_it(
     told = f"scratch: 3 records left out (2 missing image, 1 empty caption): {file}"
     assert [note for note in notes if "left out" in note] == [told]
     assert len(file.read_text().splitlines()) == 3
+
+
+def test_shares_of_several_sources_are_told(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixture = (RowRange("a", 0, 30), RowRange("b", 30, 20, 0.5))
+    _prepare_nothing(monkeypatch, PreparedData("f", "q", {"rows": 50}, (), mixture))
+    notes = _notes_until_ctrl_c(scratch_config(world, tmp_path), monkeypatch)
+    told = [note for note in notes if "sources" in note or " rows x " in note]
+    assert told[0] == "scratch: an epoch takes 40 rows from 2 sources"
+    assert [line.split()[-1] for line in told[1:]] == ["75.0%", "25.0%"]
 
 
 def test_finished_run_tells_of_rows_that_failed(

@@ -1,11 +1,15 @@
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from phiray.config.data import TextDataConfig
+from phiray.data.order import epoch_order, plan_order
 from phiray.data.prepare.text import prepare_text
 from phiray.data.sources.annotations import Excluded
 from phiray.errors import ConfigError
+from phiray.stages.litgpt import build
 from phiray.stages.text import check_vocabulary, prepare_text_stage, text_ledger
 from phiray.text.tokenizer import Tokenizer
 from tests.stage_builders import litgpt_config, phi_config, scratch_config
@@ -44,6 +48,29 @@ def test_prepare_text_stage_lists_the_documents_that_cannot_be_used(
     prepared = prepare_text_stage(config.model_copy(update={"data": data}), progress=None)
     detail = "gutenberg/books/pg999.txt: 0 characters, none visible"
     assert prepared.excluded == (Excluded("blank text", detail),)
+
+
+def test_files_that_are_kept_apart_are_weighed(world: Path, tmp_path: Path) -> None:
+    config = litgpt_config(world, tmp_path)
+    kept = {**config.data.model_dump(), "prepared": str(tmp_path), "separate_files": True}
+    names = sorted(file.stem for file in (world / "redpajama").iterdir())
+    assert len(names) > 2
+    data = TextDataConfig.model_validate({**kept, "weights": {names[0]: 2}})
+    mixed = config.model_copy(update={"data": data})
+    prepared = prepare_text_stage(mixed, progress=None)
+    source = build(mixed).source
+    weights = {part.name: part.weight for part in prepared.mixture}
+    assert weights == {name: 2.0 if name == names[0] else 1.0 for name in names}
+    assert source.mixture == prepared.mixture
+    order = plan_order(source, seed=0, global_batch_size=4, group_by_length=False)
+    counts = Counter(epoch_order(order, 0).tolist())
+    for part in source.mixture:
+        rows = range(part.first_row, part.first_row + part.num_rows)
+        assert {counts[row] for row in rows} == {int(part.weight)}
+    assert len(counts) == source.num_rows
+    wrong = data.model_copy(update={"weights": {"nothing": 2.0}})
+    with pytest.raises(ConfigError, match=rf"names 'nothing', .* one of {names[0]}, .*: a file"):
+        prepare_text_stage(mixed.model_copy(update={"data": wrong}), progress=None)
 
 
 def test_prepare_text_stage_tokenises_and_tells_of_it(world: Path, tmp_path: Path) -> None:

@@ -128,6 +128,7 @@ def build_settings(
         device=CPU,
         seed=11,
         num_rows=num_rows,
+        rows_per_epoch=num_rows,
         max_bad_fraction=max_bad_fraction,
     )
 

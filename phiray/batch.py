@@ -30,6 +30,9 @@ class Batch(TypedDict):
     """(batch,) float32; 1 for a row of the data, 0 for a filler or a row that could not be read."""
     row_ids: Tensor
     """(batch,) int64; the position of the row in its data set, FILLER_ROW for a filler."""
+    packed_index: NotRequired[Tensor]
+    """(sequences, packed seq) int64; row * seq + position of what stands there where rows are run
+    end to end in fewer sequences, below 0 for padding. All else of the batch is by row."""
     pixel_values: NotRequired[Tensor]
     """(images, 3, height, width) uint8, not normalised; in the order of the rows with images."""
 

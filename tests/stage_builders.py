@@ -184,11 +184,12 @@ def train(config: AnyStageConfig, *, device: torch.device = CPU) -> Trained:
     )
     files = open_run(run_folder(config), checkpoint_texts(config, parts), collective=collective)
     resume(state, files, collective=collective)
+    data = config.data
     order = plan_order(
         parts.source,
         seed=config.run.seed,
         global_batch_size=config.training.global_batch_size,
-        group_by_length=isinstance(config.data, ImageDataConfig) and config.data.group_by_length,
+        group_by_length=isinstance(data, ImageDataConfig) and data.group_by_length,
     )
     positions = rank_positions(
         order,
@@ -199,7 +200,11 @@ def train(config: AnyStageConfig, *, device: torch.device = CPU) -> Trained:
         num_steps=config.training.max_steps - state.step,
     )
     steps = read_steps(
-        parts.source, positions, pad_id=parts.tokenizer.pad_id, image_size=parts.image_size
+        parts.source,
+        positions,
+        pad_id=parts.tokenizer.pad_id,
+        image_size=parts.image_size,
+        max_packed_length=data.max_packed_length if isinstance(data, ImageDataConfig) else None,
     )
     settings = LoopSettings(
         training=config.training,

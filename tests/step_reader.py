@@ -19,6 +19,7 @@ def read_steps(
     pad_id: int,
     image_size: int | None,
     num_threads: int = 2,
+    max_packed_length: int | None = None,
 ) -> Iterator[StepInput]:
     """Read, decode and collate one step after the other, a few steps ahead of the consumer.
 
@@ -28,6 +29,7 @@ def read_steps(
         pad_id: what fills `input_ids` at the right.
         image_size: side of the images; None for text.
         num_threads: steps prepared at the same time.
+        max_packed_length: run rows end to end in sequences of at most so many tokens.
     """
 
     def read_step(step_rows: npt.NDArray[np.int64]) -> StepInput:
@@ -35,7 +37,11 @@ def read_steps(
         if image_size is not None:
             table = decode_table(table, image_size=image_size)
         return collate_step(
-            table, accumulation=len(step_rows), pad_id=pad_id, image_size=image_size
+            table,
+            accumulation=len(step_rows),
+            pad_id=pad_id,
+            image_size=image_size,
+            max_packed_length=max_packed_length,
         )
 
     return prefetch_in_order(read_step, iter(positions), num_threads=num_threads)

@@ -12,22 +12,35 @@ import torch
 from phiray.batch import Batch, StepInput
 from phiray.config.data import padded_length
 from phiray.data.pixels import pixels_from_table
+from phiray.data.row_packing import packed_index
 from phiray.types import FILLER_ROW, IGNORE_INDEX, BadRow
 
 
 def collate_step(
-    table: pa.Table, *, accumulation: int, pad_id: int, image_size: int | None
+    table: pa.Table,
+    *,
+    accumulation: int,
+    pad_id: int,
+    image_size: int | None,
+    max_packed_length: int | None = None,
 ) -> StepInput:
     """Cut the rows of one step into `accumulation` equal micro-batches, in order."""
     size = table.num_rows // accumulation
     parts = [
-        collate(table.slice(index * size, size), pad_id=pad_id, image_size=image_size)
+        collate(
+            table.slice(index * size, size),
+            pad_id=pad_id,
+            image_size=image_size,
+            max_packed_length=max_packed_length,
+        )
         for index in range(accumulation)
     ]
     return StepInput([batch for batch, _ in parts], [bad for _, found in parts for bad in found])
 
 
-def collate(table: pa.Table, *, pad_id: int, image_size: int | None) -> tuple[Batch, list[BadRow]]:
+def collate(
+    table: pa.Table, *, pad_id: int, image_size: int | None, max_packed_length: int | None = None
+) -> tuple[Batch, list[BadRow]]:
     """Pad rows into one batch; a filler or bad row is all padding, weighs 0 and has no image.
 
     Args:
@@ -35,6 +48,8 @@ def collate(table: pa.Table, *, pad_id: int, image_size: int | None) -> tuple[Ba
         pad_id: what fills `input_ids` at the right.
         image_size: side of the images; None for text, whose batches have no `pixel_values`. With
             a size every batch has them, also with 0 images, so that each rank runs the projector.
+        max_packed_length: run the rows end to end in sequences of at most so many tokens; none
+            runs each by itself.
 
     Returns:
         The batch, and the rows that could not be used.
@@ -51,6 +66,9 @@ def collate(table: pa.Table, *, pad_id: int, image_size: int | None) -> tuple[Ba
         loss_weights=torch.from_numpy((is_good & (row_ids != FILLER_ROW)).astype(np.float32)),
         row_ids=torch.from_numpy(row_ids),
     )
+    if max_packed_length is not None:
+        index = packed_index(lengths.tolist(), seq=tokens.shape[1], max_length=max_packed_length)
+        batch["packed_index"] = torch.from_numpy(index)
     if image_size is not None:
         pixels = pixels_from_table(table.filter(pa.array(is_good)), image_size=image_size)
         batch["pixel_values"] = torch.from_numpy(pixels)

@@ -68,6 +68,7 @@ def stream_steps(
     num_pipelines: int = 1,
     num_threads: int = 2,
     reader_labels: Mapping[str, str] | None = None,
+    max_packed_length: int | None = None,
 ) -> Iterator[StepInput]:
     """Give the steps that these positions name, read by Ray actors.
 
@@ -82,6 +83,7 @@ def stream_steps(
         num_threads: steps decoded or collated here at the same time.
         reader_labels: of the nodes that readers run on, where each reserves CPUS_PER_LONE_READER;
             with none they run beside this process, whose share holds CPUS_PER_READER for each.
+        max_packed_length: run rows end to end in sequences of at most so many tokens.
     """
     num_steps, accumulation, micro = positions.shape
     if num_steps == 0:
@@ -106,16 +108,29 @@ def stream_steps(
         pad_id=pad_id,
         image_size=image_size,
         is_decoded=in_reader is not None,
+        max_packed_length=max_packed_length,
     )
     return prefetch_in_order(prepare, tables, num_threads=num_threads)
 
 
 def _prepare_step(
-    table: pa.Table, *, accumulation: int, pad_id: int, image_size: int | None, is_decoded: bool
+    table: pa.Table,
+    *,
+    accumulation: int,
+    pad_id: int,
+    image_size: int | None,
+    is_decoded: bool,
+    max_packed_length: int | None,
 ) -> StepInput:
     if image_size is not None and not is_decoded:
         table = decode_table(table, image_size=image_size)
-    return collate_step(table, accumulation=accumulation, pad_id=pad_id, image_size=image_size)
+    return collate_step(
+        table,
+        accumulation=accumulation,
+        pad_id=pad_id,
+        image_size=image_size,
+        max_packed_length=max_packed_length,
+    )
 
 
 def _stream_tables(

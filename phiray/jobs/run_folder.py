@@ -31,6 +31,7 @@ _MAY_CHANGE = (
     "cluster",
     "data.decode",
     "data.readers",
+    "data.packing",
     "training.gradient_accumulation_steps",
     "training.checkpoint_every_steps",
     "training.keep_checkpoints",

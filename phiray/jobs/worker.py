@@ -222,7 +222,7 @@ def _steps(
     collective: Collective,
 ) -> Iterator[StepInput]:
     """Stream this rank's input of all remaining steps."""
-    training = config.training
+    data, training = config.data, config.training
     positions = rank_positions(
         order,
         rank=collective.rank,
@@ -235,7 +235,7 @@ def _steps(
         start_step=start_step,
         num_steps=training.max_steps - start_step,
     )
-    decode = config.data.decode if isinstance(config.data, ImageDataConfig) else "worker"
+    decode = data.decode if isinstance(data, ImageDataConfig) else "worker"
     return stream_steps(
         parts.source,
         positions,
@@ -249,6 +249,7 @@ def _steps(
         num_readers=num_readers(config),
         reader_labels=config.cluster.reader_labels,
         num_pipelines=collective.world_size,
+        max_packed_length=data.max_packed_length if isinstance(data, ImageDataConfig) else None,
     )
 
 

@@ -34,13 +34,16 @@ class Attention(nn.Module):
         angles: tuple[Tensor, Tensor],
         *,
         cache: KeyValueCache | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         """Attend over the given positions, and over the cached ones before them.
 
         Args:
             hidden_states: (batch, seq, hidden), normalised.
-            angles: rotary cosine and sine of these positions, each (seq, 1, rotary / 2).
+            angles: rotary cosine and sine of these positions, each (seq, 1, rotary / 2), or
+                (batch, seq, 1, rotary / 2) where rows do not all have the same.
             cache: keys and values of earlier positions; these are appended.
+            mask: (batch, 1, seq, seq) bool, what each position sees, in place of all before it.
 
         Returns:
             (batch, seq, hidden).
@@ -55,7 +58,10 @@ class Attention(nn.Module):
         values: Tensor = self.v_proj(hidden_states)
         values = values.view(batch, seq, heads, self.head_dim)  # (batch, seq, heads, head_dim)
         values = values.transpose(1, 2)  # (batch, heads, seq, head_dim)
-        mixed = _attend(queries, keys, values, layer=self.layer, cache=cache)
+        if mask is None:
+            mixed = _attend(queries, keys, values, layer=self.layer, cache=cache)
+        else:
+            mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
         mixed = mixed.transpose(1, 2).reshape(batch, seq, hidden)  # (batch, seq, hidden)
         output: Tensor = self.dense(mixed)
         return output

@@ -35,8 +35,12 @@ class TokenModel(Protocol):
         *,
         attention_mask: Tensor | None = None,
         cache: KeyValueCache | None = None,
+        packed_index: Tensor | None = None,
     ) -> ModelOutput:
-        """Run the blocks over (batch, seq, hidden); the mask serves router statistics only."""
+        """Run the blocks over (batch, seq, hidden); the mask serves router statistics only.
+
+        With `packed_index` of a batch the rows are run end to end; what comes out is by row still.
+        """
         ...
 
     def project(self, hidden_states: Tensor) -> Tensor:

@@ -44,15 +44,23 @@ class LitgptPhi(nn.Module):
         *,
         attention_mask: Tensor | None = None,  # noqa: ARG002 (the interface's; there is no router)
         cache: KeyValueCache | None = None,
+        packed_index: Tensor | None = None,
     ) -> ModelOutput:
         """Run the blocks over (batch, seq, hidden).
 
         Raises:
-            ConfigError: if a cache is given.
+            ConfigError: if a cache is given, or rows are to be run end to end.
             ShapeError: if the rows are longer than the model's positions.
         """
         if cache is not None:
             raise _no_cache_error()
+        if packed_index is not None:
+            raise ConfigError(
+                "model.kind is litgpt, whose attention sees all positions before its own, and "
+                "data.packing is true, which sets rows end to end. Convert the weights with "
+                "`phi_from_litgpt` and load them into Phi, as `align` does, or set data.packing "
+                "to false."
+            )
         seq = inputs_embeds.shape[1]
         if seq > self.max_position_embeddings:
             raise ShapeError(

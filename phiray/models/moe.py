@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from phiray.config.model import MoeConfig
 from phiray.models.dispatch import mix_experts, multiply_by_expert
+from phiray.models.packed import PackedRows
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,15 @@ class Routing:
     """(batch, seq, k) int64."""
     expert_weights: Tensor
     """(batch, seq, k) fp32."""
+
+    def unpacked(self, packed: PackedRows) -> "Routing":
+        """Return the same by row, of tokens that were routed in packed sequences."""
+        return Routing(
+            router_logits=packed.unpack(self.router_logits),
+            router_probabilities=packed.unpack(self.router_probabilities),
+            expert_indices=packed.unpack(self.expert_indices),
+            expert_weights=packed.unpack(self.expert_weights),
+        )
 
 
 class Router(nn.Module):

@@ -14,6 +14,7 @@ from phiray.models.attention import Attention
 from phiray.models.cache import KeyValueCache
 from phiray.models.mlp import Mlp
 from phiray.models.moe import MixtureOfExperts, Routing
+from phiray.models.packed import PackedRows
 from phiray.models.rotary import Rotary
 from phiray.models.router_losses import compute_router_losses
 
@@ -37,10 +38,11 @@ class Block(nn.Module):
         angles: tuple[Tensor, Tensor],
         *,
         cache: KeyValueCache | None = None,
+        mask: Tensor | None = None,
     ) -> tuple[Tensor, Routing | None]:
         """Map (batch, seq, hidden) -> (batch, seq, hidden), with the routing if there is one."""
         normed = self.input_layernorm(hidden_states)
-        attended: Tensor = self.self_attn(normed, angles, cache=cache)
+        attended: Tensor = self.self_attn(normed, angles, cache=cache, mask=mask)
         widened: Tensor = self.mlp(normed)
         output = hidden_states + attended + widened
         if self.moe is None:
@@ -63,17 +65,29 @@ class Decoder(nn.Module):
         self.rotary = Rotary(config)
 
     def forward(
-        self, inputs_embeds: Tensor, *, cache: KeyValueCache | None = None
+        self,
+        inputs_embeds: Tensor,
+        *,
+        cache: KeyValueCache | None = None,
+        packed: PackedRows | None = None,
     ) -> tuple[Tensor, list[Routing]]:
         """Map (batch, seq, hidden) to normalised hidden states, with each layer's routing."""
         start = 0 if cache is None else cache.length
         angles = self.rotary(start, inputs_embeds.shape[1])
-        hidden_states, routings = inputs_embeds, []
+        hidden_states, routings, mask = inputs_embeds, [], None
+        if packed is not None:
+            hidden_states = packed.pack(inputs_embeds)  # (sequences, packed seq, hidden)
+            cos, sin = (angle[packed.position_ids] for angle in angles)
+            angles, mask = (cos, sin), packed.attention_mask()
         for block in self.layers:
-            hidden_states, routing = block(hidden_states, angles, cache=cache)
+            hidden_states, routing = block(hidden_states, angles, cache=cache, mask=mask)
             if routing is not None:
                 routings.append(routing)
-        return self.final_layernorm(hidden_states), routings
+        hidden_states = self.final_layernorm(hidden_states)
+        if packed is not None:
+            hidden_states = packed.unpack(hidden_states)  # (batch, seq, hidden)
+            routings = [routing.unpacked(packed) for routing in routings]
+        return hidden_states, routings
 
 
 class Phi(nn.Module):
@@ -106,6 +120,7 @@ class Phi(nn.Module):
         *,
         attention_mask: Tensor | None = None,
         cache: KeyValueCache | None = None,
+        packed_index: Tensor | None = None,
     ) -> ModelOutput:
         """Run the blocks.
 
@@ -114,8 +129,15 @@ class Phi(nn.Module):
             attention_mask: (batch, seq), 1 for real positions. Only router statistics need it:
                 padding stands at the end, and no position looks ahead.
             cache: earlier positions, to which these are appended; router losses are then left out.
+            packed_index: (sequences, packed seq), to run the rows end to end; not with a cache.
+                Padding is 0 in what comes out.
         """
-        hidden_states, routings = self.model(inputs_embeds, cache=cache)
+        packed = None
+        if packed_index is not None:
+            assert cache is None, "rows that stand end to end have no cache"
+            batch, seq = inputs_embeds.shape[:2]
+            packed = PackedRows(packed_index, batch=batch, seq=seq)
+        hidden_states, routings = self.model(inputs_embeds, cache=cache, packed=packed)
         if not routings or cache is not None:
             return ModelOutput(hidden_states=hidden_states, router=None)
         router = compute_router_losses(routings, attention_mask=attention_mask)

@@ -50,7 +50,7 @@ def rotate(states: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
 
     Args:
         states: (batch, seq, heads, head_dim); queries and keys may stand side by side as heads.
-        angles: cosine and sine, each (seq, 1, rotary / 2).
+        angles: cosine and sine, each (seq, 1, rotary / 2) or (batch, seq, 1, rotary / 2).
 
     Returns:
         (batch, seq, heads, head_dim), same dtype.

@@ -85,9 +85,12 @@ class VisionLanguageModel(nn.Module):
         *,
         attention_mask: Tensor | None = None,
         cache: KeyValueCache | None = None,
+        packed_index: Tensor | None = None,
     ) -> ModelOutput:
         """Run the language model's blocks over (batch, seq, hidden)."""
-        return self.language_model.decode(inputs_embeds, attention_mask=attention_mask, cache=cache)
+        return self.language_model.decode(
+            inputs_embeds, attention_mask=attention_mask, cache=cache, packed_index=packed_index
+        )
 
     def project(self, hidden_states: Tensor) -> Tensor:
         """Apply the head: (..., hidden) -> logits (..., vocab)."""

@@ -115,7 +115,11 @@ class Objective(nn.Module):
         """
         inputs_embeds = self.token_model.embed_batch(batch)  # (batch, seq, hidden)
         inputs_embeds, num_replaced = self._mix(batch, step, inputs_embeds=inputs_embeds)
-        output = self.token_model.decode(inputs_embeds, attention_mask=batch["attention_mask"])
+        output = self.token_model.decode(
+            inputs_embeds,
+            attention_mask=batch["attention_mask"],
+            packed_index=batch.get("packed_index"),
+        )
         losses = next_token_losses(
             output.hidden_states, batch["labels"], project=self.token_model.project
         )

@@ -140,7 +140,9 @@ def _roll_out_in_passes(
     tokens = batch["input_ids"]
     mixed = gold
     for _ in range(num_passes):
-        hidden_states = model.decode(mixed, attention_mask=batch["attention_mask"]).hidden_states
+        hidden_states = model.decode(
+            mixed, attention_mask=batch["attention_mask"], packed_index=batch.get("packed_index")
+        ).hidden_states
         before = tokens
         tokens = before.clone()
         rows, positions = replaced.nonzero(as_tuple=True)

@@ -53,12 +53,22 @@ def assert_equal_steps(left: StepInput, right: StepInput) -> None:
 
 
 @pytest.mark.usefixtures("shared_ray")
-@pytest.mark.parametrize(("decode", "num_readers"), [("worker", 1), ("tasks", 2)])
+@pytest.mark.parametrize(
+    ("decode", "num_readers", "max_packed_length"), [("worker", 1, None), ("tasks", 2, 128)]
+)
 def test_stream_steps_equals_read_steps(
-    rows: ImageRows[CaptionedImage], decode: Decode, num_readers: int
+    rows: ImageRows[CaptionedImage], decode: Decode, num_readers: int, max_packed_length: int | None
 ) -> None:
     positions = planned_positions(rows.num_rows)
-    expected = list(read_steps(rows, positions, pad_id=PAD, image_size=IMAGE_SIZE))
+    expected = list(
+        read_steps(
+            rows,
+            positions,
+            pad_id=PAD,
+            image_size=IMAGE_SIZE,
+            max_packed_length=max_packed_length,
+        )
+    )
 
     streamed = list(
         stream_steps(
@@ -69,6 +79,7 @@ def test_stream_steps_equals_read_steps(
             decode=decode,
             num_readers=num_readers,
             num_pipelines=2,
+            max_packed_length=max_packed_length,
         )
     )
 

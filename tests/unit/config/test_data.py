@@ -52,6 +52,11 @@ def test_weights_of_text_need_files_that_are_kept_apart() -> None:
         TextDataConfig(source="redpajama", separate_files=True, weights={"a": 0.0})
 
 
+def test_sequences_are_packed_up_to_the_longest_row() -> None:
+    assert ImageDataConfig(max_length=99).max_packed_length is None
+    assert ImageDataConfig(max_length=99, packing=True).max_packed_length == 99
+
+
 @pytest.mark.parametrize("weight", [0, -1, 1001, float("nan")])
 def test_weights_are_above_0(weight: float) -> None:
     with pytest.raises(ValidationError, match=r"weights"):

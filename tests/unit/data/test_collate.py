@@ -10,6 +10,7 @@ from phiray.data.collate import collate, collate_step
 from phiray.data.image_rows import ImageRows
 from phiray.data.image_sets import caption_rows
 from phiray.data.pixels import decode_table
+from phiray.data.row_packing import NO_POSITION
 from phiray.data.rows import FILLER, Row, bad_row, table_from_rows
 from phiray.data.sources.coco import CaptionedImage
 from phiray.images.decode import decode_image
@@ -90,6 +91,22 @@ def test_collate_does_not_depend_on_how_a_table_is_chunked() -> None:
     parts, _ = collate(chunked, pad_id=PAD, image_size=IMAGE_SIZE)
 
     torch.testing.assert_close(dict(parts), dict(whole), rtol=0, atol=0)
+
+
+def test_collate_packs_without_changing_what_is_by_row() -> None:
+    alone, _ = collate(image_table(), pad_id=PAD, image_size=IMAGE_SIZE)
+    packed, _ = collate(image_table(), pad_id=PAD, image_size=IMAGE_SIZE, max_packed_length=64)
+
+    index = packed.pop("packed_index")
+    torch.testing.assert_close(dict(packed), dict(alone), rtol=0, atol=0)
+    # 9 and 3 tokens; the row that could not be read and the filler have no place
+    assert index.tolist() == [[*range(9), *range(3 * 16, 3 * 16 + 3), *[NO_POSITION] * 4]]
+
+
+def test_collate_packs_rows_without_any_token() -> None:
+    table = table_from_rows([FILLER, FILLER])
+    packed, _ = collate(table, pad_id=PAD, image_size=None, max_packed_length=64)
+    assert packed["packed_index"].tolist() == [[NO_POSITION] * 8]
 
 
 def test_steps_hold_the_planned_rows(rows: ImageRows[CaptionedImage]) -> None:

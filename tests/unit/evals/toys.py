@@ -52,6 +52,7 @@ class UniformModel(nn.Module):
         *,
         attention_mask: Tensor | None = None,
         cache: KeyValueCache | None = None,
+        packed_index: Tensor | None = None,
     ) -> ModelOutput:
         self.longest = max(self.longest, inputs_embeds.shape[1])
         return ModelOutput(inputs_embeds, None)
@@ -96,6 +97,7 @@ class OracleModel(nn.Module):
         *,
         attention_mask: Tensor | None = None,
         cache: KeyValueCache | None = None,
+        packed_index: Tensor | None = None,
     ) -> ModelOutput:
         seen = inputs_embeds
         if cache is not None:

@@ -18,6 +18,13 @@ def test_row_longer_than_the_positions_is_refused() -> None:
         all_logits(model, random_ids(1, 65))
 
 
+def test_rows_end_to_end_are_refused_with_a_way_out() -> None:
+    model = build_language_model(phi_config(), kind="litgpt", seed=0)
+    index = torch.arange(8)[None]
+    with pytest.raises(ConfigError, match=r"data\.packing is true.* set data\.packing to false"):
+        model.decode(model.embed(random_ids(1, 8)), packed_index=index)
+
+
 def test_every_parameter_has_a_gradient() -> None:
     model = build_language_model(phi_config(), kind="litgpt", seed=0)
     torch.autograd.backward(all_logits(model, random_ids(1, 3)).sum())

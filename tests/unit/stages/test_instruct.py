@@ -63,6 +63,23 @@ def test_texts_without_an_image_are_learnt_and_stand_in_the_ledger(
     assert not any(name.startswith("projector.") for name in changed)  # no picture went through it
 
 
+def test_a_weighed_mixture_learns_the_same_whether_rows_are_packed_or_not(
+    world: Path, tmp_path: Path, align: Trained
+) -> None:
+    config = instruct_config(world, tmp_path, checkpoint=align.run_dir)
+    data = with_text_rows(config.data, 30, folder=tmp_path)
+    mixture = {"weights": {"texts": 0.5}, "group_by_length": True}
+    weights = []
+    for packing in (False, True):
+        changed = data.model_copy(update={**mixture, "packing": packing})
+        run = config.run.model_copy(update={"name": f"packing-{packing}"})
+        trained = train(config.model_copy(update={"data": changed, "run": run}))
+        assert [part.weight for part in trained.parts.source.mixture] == [1.0, 0.5]
+        weights.append(trained.parts.model.state_dict())
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][name], tensor, rtol=1e-4, atol=1e-5)
+
+
 def test_prepare_counts_conversations(world: Path, tmp_path: Path, align: Trained) -> None:
     counts = prepare(instruct_config(world, tmp_path, checkpoint=align.run_dir)).counts
     num_images = len(align.parts.ledger["image"])

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own customary name)
 from torch import Tensor, nn
 
-from phiray.config.training import StandardMethod
+from phiray.config.training import MethodConfig, ScheduledSamplingMethod, StandardMethod
 from phiray.models.freezing import freeze_for_stage
 from phiray.models.projector import Projector
 from phiray.models.vision_language import VisionLanguageModel
@@ -16,6 +16,7 @@ from tests.unit.training.training_builders import (
     build_batch,
     build_objective,
     build_phi,
+    with_packed_rows,
 )
 
 
@@ -43,6 +44,39 @@ def test_objective_adds_the_balance_terms_weighted_by_label_tokens() -> None:
         found.loss_sum - found.token_loss_sum, (counts * terms).sum(), rtol=1e-4, atol=1e-5
     )
     torch.testing.assert_close(found.balance_sum, output.router.balance.sum())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "method",
+    [
+        StandardMethod(),
+        ScheduledSamplingMethod(rollout="exact", start=0.5, end=0.5),
+        ScheduledSamplingMethod(rollout="parallel", num_passes=2, start=0.5, end=0.5),
+    ],
+)
+def test_rows_end_to_end_make_the_update_of_lone_rows(
+    method: MethodConfig, dtype: torch.dtype
+) -> None:
+    model = build_phi().to(dtype)
+    objective = build_objective(method, model=model)
+    alone = build_batch([0, FILLER_ROW, 1, 2, BAD_ROW, 3, 6, 8])
+    packed = with_packed_rows(alone)
+    assert packed["packed_index"].numel() < 0.75 * alone["input_ids"].numel()
+    sums, gradients = [], []
+    for batch in (alone, packed):
+        objective.zero_grad(set_to_none=True)
+        sums.append(objective(batch, 2))
+        sums[-1].loss_sum.backward()
+        found = [p.grad for p in model.parameters() if p.grad is not None]
+        gradients.append(torch.cat([gradient.flatten() for gradient in found]))
+    for name in ("loss_sum", "token_loss_sum", "balance_sum", "z_sum"):
+        found, wanted = (getattr(part, name) for part in reversed(sums))
+        torch.testing.assert_close(found, wanted, rtol=1e-6, atol=0, check_dtype=False)
+    for name in ("num_real_rows", "num_replaced_tokens", "expert_counts"):
+        assert torch.equal(getattr(sums[0], name), getattr(sums[1], name)), name
+    error = torch.linalg.vector_norm(gradients[1] - gradients[0])
+    assert float(error / torch.linalg.vector_norm(gradients[0])) < 1e-6
 
 
 def test_fillers_and_bad_rows_change_nothing_and_leave_finite_gradients() -> None:

@@ -8,6 +8,7 @@ import torch
 from phiray.batch import Batch, StepInput
 from phiray.config.model import MoeConfig, PhiConfig
 from phiray.config.training import MethodConfig, ScheduledSamplingMethod, TrainingConfig
+from phiray.data.row_packing import packed_index
 from phiray.models.build import build_language_model
 from phiray.models.phi import Phi
 from phiray.training.collective import Collective
@@ -87,6 +88,13 @@ def build_batch(row_ids: list[int], *, seq: int = SEQ) -> Batch:
         loss_weights=weights,
         row_ids=torch.tensor(row_ids),
     )
+
+
+def with_packed_rows(batch: Batch) -> Batch:
+    """Let the rows of a batch be run end to end."""
+    mask = batch["attention_mask"]
+    index = packed_index(mask.sum(1).tolist(), seq=mask.shape[1], max_length=2 * mask.shape[1])
+    return Batch({**batch, "packed_index": torch.from_numpy(index)})
 
 
 def step_row_ids(step: int) -> list[int]:

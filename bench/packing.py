@@ -142,10 +142,10 @@ def train_epoch(steps: list[list[Batch]]) -> tuple[float, float]:
     model = build_language_model(
         PhiConfig(
             vocab_size=VOCAB,
-            hidden_size=256,
-            intermediate_size=1024,
-            num_hidden_layers=4,
-            num_attention_heads=4,
+            hidden_size=192,
+            intermediate_size=768,
+            num_hidden_layers=3,
+            num_attention_heads=3,
             max_position_embeddings=2048,
             partial_rotary_factor=0.5,
         ),

@@ -28,8 +28,8 @@ def check_cluster_file(path: Path) -> list[Finding]:
     """
     if not path.is_file():
         raise ConfigError(
-            f"{path} does not exist. It must be a file for `ray up`, or a RayCluster or RayJob of "
-            "KubeRay. Correct the path.",
+            f"{path} {'is no file' if path.exists() else 'does not exist'}. It must be a file for "
+            "`ray up`, or a RayCluster or RayJob of KubeRay. Correct the path.",
             exit_code=ExitCode.MISSING_INPUT,
         )
     text = decode_yaml(path.read_bytes(), origin=str(path))
@@ -46,12 +46,12 @@ def check_cluster_file(path: Path) -> list[Finding]:
 def _check(tree: YamlTree) -> list[Finding] | None:
     """Check one document; None if it is of another kind."""
     if str(value_of(tree, ("apiVersion",))).startswith(_RAY_API):
-        kind = value_of(tree, ("kind",))
+        kind = str(value_of(tree, ("kind",)))
         schemas = kuberay_schemas()
         if kind not in schemas:
             told = f"{kind} is not checked. Expected one of {', '.join(schemas)}."
             return [finding(tree, ("kind",), told)]
-        return [*check_schema(tree, schemas[str(kind)]), *check_kuberay_rules(tree)]
+        return [*check_schema(tree, schemas[kind]), *check_kuberay_rules(tree)]
     if any(value_of(tree, (key,)) is not None for key in _LAUNCHER_KEYS):
         return [*_check_launcher_schema(tree), *check_launcher_rules(tree)]
     return None

@@ -76,6 +76,8 @@ def test_other_kinds_of_kuberay_are_named(tmp_path: Path) -> None:
     path = tmp_path / "service.yaml"
     path.write_text("apiVersion: ray.io/v1\nkind: RayService\n")
     assert "RayService is not checked" in check_cluster_file(path)[0].problem
+    path.write_text("apiVersion: ray.io/v1\nkind: [RayCluster]\n")
+    assert "is not checked" in check_cluster_file(path)[0].problem
 
 
 @pytest.mark.parametrize("text", ["a: 1\n", "", "- 1\n"])
@@ -88,6 +90,8 @@ def test_missing_file_is_missing_input(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="does not exist") as caught:
         check_cluster_file(tmp_path / "none.yaml")
     assert caught.value.exit_code == ExitCode.MISSING_INPUT
+    with pytest.raises(ConfigError, match="is no file"):
+        check_cluster_file(tmp_path)
 
 
 def test_broken_yaml_is_named_with_its_line(tmp_path: Path) -> None:

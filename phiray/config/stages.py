@@ -14,6 +14,7 @@ from phiray.config.base import Config
 from phiray.config.data import ImageDataConfig, TextDataConfig, longest_row, padded_length
 from phiray.config.model import PhiConfig, ProjectorConfig, VisionConfig
 from phiray.config.training import ClusterConfig, MethodConfig, StandardMethod, TrainingConfig
+from phiray.storage import is_url
 
 _ROOM_FOR_TEXT = 128
 """Tokens beside the image that a message suggests; COCO's captions take less than half."""
@@ -56,6 +57,16 @@ class RunConfig(Config):
                 f"{', '.join(RESERVED_NAMES)}. Choose another."
             )
         return name
+
+    @field_validator("output_dir")
+    @classmethod
+    def _check_output_dir(cls, place: str) -> str:
+        if is_url(place):
+            raise ValueError(
+                f"{place!r} is a URL. Runs are written to a folder. Mount the storage, and give "
+                "the path."
+            )
+        return place
 
 
 StageT = TypeVar("StageT", "ScratchConfig", "LitgptConfig", "AlignConfig", "InstructConfig")

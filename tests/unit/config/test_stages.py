@@ -94,3 +94,9 @@ def test_every_stage_refuses_bf16_on_a_cpu(stage: str) -> None:
 def test_name_that_looks_like_an_attempt_is_refused() -> None:
     with pytest.raises(ValidationError, match="by which jobs of one run are told apart"):
         RunConfig(name="x.attempt-2")
+
+
+def test_runs_are_written_to_no_url() -> None:
+    """As a path it would be a folder `s3:` wherever the command is given."""
+    with pytest.raises(ValidationError, match=r"'s3://bucket/runs' is a URL\. Runs are written"):
+        RunConfig(name="a", output_dir="s3://bucket/runs")

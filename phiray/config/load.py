@@ -31,6 +31,8 @@ from phiray.errors import ConfigError, ExitCode, exit_code_of
 ConfigT = TypeVar("ConfigT", bound=Config)
 
 _WORKERS = re.compile(r"[1-9]\d*(:[1-9]\d*)?")
+_CREDENTIALS = re.compile(r"://[^/\s]*@")
+"""In a URL; a refused password is not to be repeated."""
 _SHOWN_SOURCE = 100
 """Characters of a path in the message that it is too long."""
 
@@ -265,7 +267,7 @@ def _apply(draft: _Draft, override: str, root: type[Config], *, shown: str | Non
     """Put one `a.b=value` into the tree, making groups on the way."""
     name, equals, text = override.partition("=")
     path = tuple(name.strip().split("."))
-    shown = shown or f"--set {override}"
+    shown = shown or f"--set {_CREDENTIALS.sub('://...@', override)}"
     if not equals or not all(path):
         raise ConfigError(
             f"{shown} is no change of a setting. It must have the form "

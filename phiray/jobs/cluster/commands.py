@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from phiray.checkpoints.commit import CHECKPOINTS_NAME
+from phiray.config.data import without_credentials
 from phiray.config.search import AnySearch
 from phiray.config.show import yaml_from_config
 from phiray.config.stages import AnyStageConfig
@@ -87,8 +88,14 @@ def eval_command(
         changes: settings of the evaluation, such as `max_images=5000`.
 
     Raises:
-        ConfigError: if a path would mean another place on the cluster.
+        ConfigError: if a path would mean another place on the cluster, or a URL holds a password,
+            which the cluster would show to whoever lists its jobs.
     """
+    if data is not None:
+        try:
+            without_credentials(data)
+        except ValueError as error:
+            raise ConfigError(f"--data: {error}") from error
     _check_absolute({"CHECKPOINT": str(checkpoint), **({"--data": data} if data else {})})
     checkpoint = Path(os.path.normpath(checkpoint))
     is_pinned = checkpoint.parent.name == CHECKPOINTS_NAME

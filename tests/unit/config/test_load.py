@@ -126,6 +126,12 @@ def test_load_config_refuses_a_file_that_holds_no_settings(
     assert caught.value.exit_code == ExitCode.BAD_CONFIG
 
 
+def test_a_refused_password_is_not_repeated() -> None:
+    with pytest.raises(ConfigError, match=r"^--set data.root=s3://\.\.\.@bucket: ") as caught:
+        load_config("tiny", "align", overrides=["data.root=s3://me:secret@bucket"])
+    assert "secret" not in caught.value.message
+
+
 def test_load_config_refuses_a_missing_file_with_a_suggestion() -> None:
     with pytest.raises(ConfigError, match=r"tny does not exist.*Did you mean tiny\?") as caught:
         load_config("tny", "align")

@@ -100,3 +100,6 @@ def test_an_evaluation_carries_its_settings_in_its_words() -> None:
 def test_other_data_may_lie_at_a_url() -> None:
     command = eval_command("caption", Path("/s/runs/a"), data="s3://bucket/data", changes=[])
     assert command.words[-2:] == ["--data", "s3://bucket/data"]
+    with pytest.raises(ConfigError, match=r"^--data: the URL holds user:password@") as caught:
+        eval_command("caption", Path("/s/runs/a"), data="s3://me:secret@bucket", changes=[])
+    assert "secret" not in caught.value.message

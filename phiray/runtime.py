@@ -114,6 +114,15 @@ def token_path() -> Path:
     return Path(given) if given else Path.home() / ".ray" / "auth_token"
 
 
+def pass_proxies_by(host: str) -> None:
+    """Let this process reach a host directly: a proxy would read the token, or not find the host.
+
+    Ray's own client takes the proxies of the environment, for addresses of this machine, too.
+    """
+    for name in ("no_proxy", "NO_PROXY"):
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), host)))
+
+
 def ensure_token() -> Path:
     """Make Ray's token if there is none, and let only its owner read it.
 

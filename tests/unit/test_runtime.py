@@ -21,6 +21,7 @@ from phiray.runtime import (
     ensure_token,
     expect_lost_nodes,
     hears_of_drained_nodes,
+    pass_proxies_by,
     possible_growth,
     quiet_ray,
     ray_session,
@@ -82,6 +83,16 @@ def test_empty_token_is_replaced(token: Path) -> None:
     token.touch()
     ensure_token()
     assert len(token.read_text()) == 64
+
+
+def test_a_host_joins_those_that_are_reached_without_a_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("no_proxy", "intranet")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    pass_proxies_by("127.0.0.1")
+    assert os.environ["no_proxy"] == "intranet,127.0.0.1"
+    assert os.environ.pop("NO_PROXY") == "127.0.0.1"
 
 
 def test_two_tokens_differ(token: Path) -> None:

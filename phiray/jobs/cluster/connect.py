@@ -16,9 +16,15 @@ from urllib.parse import urlsplit
 from ray.job_submission import JobSubmissionClient
 
 from phiray.errors import ClusterError, ConfigError, ExitCode
-from phiray.runtime import token_path
+from phiray.runtime import pass_proxies_by, token_path
 
 CONNECT_SECONDS = 5.0
+_CHATTY = (
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+    "ray._private.runtime_env",
+)
+"""Loggers that tell of each upload and each connection, at a level of their own."""
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -34,6 +40,7 @@ def connect(address: str) -> JobSubmissionClient:
     request = urllib.request.Request(f"{url}/api/version")  # http or https, see above
     request.add_header("Authorization", f"Bearer {token}")
     # neither through a proxy nor on to where an answer points: the token is for this address alone
+    pass_proxies_by(str(urlsplit(url).hostname))
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
     try:
         with opener.open(request, timeout=CONNECT_SECONDS) as answer:
@@ -52,8 +59,8 @@ def connect(address: str) -> JobSubmissionClient:
     except (ValueError, KeyError, TypeError, http.client.HTTPException) as error:
         raise _no_cluster(url, "what answers there is no dashboard of Ray") from error
     assert version
-    logging.getLogger("ray.dashboard").setLevel(logging.ERROR)
-    logging.getLogger("ray._private.runtime_env").setLevel(logging.ERROR)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.ERROR)
     return JobSubmissionClient(url, headers={"Authorization": f"Bearer {token}"})
 
 
@@ -88,7 +95,7 @@ def read_token() -> str:
 
 def _check_address(address: str) -> str:
     try:
-        parts = urlsplit(address)
+        parts = urlsplit(address.strip())
         is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:  # brackets without an end, or a port that is no number
         is_url = False
@@ -98,6 +105,12 @@ def _check_address(address: str) -> str:
             "http://127.0.0.1:8265 (through `ray dashboard` or an ssh tunnel).",
             exit_code=ExitCode.USAGE,
         )
+    if parts.username is not None:
+        raise ConfigError(
+            "--address holds user:password@. Ray's dashboard asks for its token alone. Leave that "
+            "part out.",
+            exit_code=ExitCode.USAGE,
+        )
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
         raise ConfigError(
             f"--address is {address}, where the token would travel in the open. It must be https, "
@@ -105,7 +118,7 @@ def _check_address(address: str) -> str:
             "--address http://127.0.0.1:8265.",
             exit_code=ExitCode.USAGE,
         )
-    return address.rstrip("/")
+    return parts._replace(fragment="").geturl().rstrip("/")  # a browser shows `/#/jobs` behind it
 
 
 def _no_cluster(url: str, why: str) -> ClusterError:

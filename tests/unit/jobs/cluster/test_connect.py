@@ -1,5 +1,7 @@
 import http.server
 import json
+import logging
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -43,11 +45,34 @@ def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "token"
     path.write_text(TOKEN + "\n")
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(path))
+    for name in ("no_proxy", "NO_PROXY"):  # a connection adds to them
+        monkeypatch.setenv(name, "")
     return path
 
 
 def test_a_cluster_that_takes_the_token_is_connected_to(address: str, token: Path) -> None:
     assert connect(address + "/")
+    assert connect(f" {address}/#/jobs").get_address() == address  # as a browser shows it
+
+
+def test_rays_client_tells_of_nothing_but_errors(address: str, token: Path) -> None:
+    connect(address)
+    loggers = [log for log in logging.root.manager.loggerDict if "ray.dashboard.modules." in log]
+    assert "ray.dashboard.modules.job.sdk" in loggers
+    chatty = [log for log in loggers if logging.getLogger(log).isEnabledFor(logging.WARNING)]
+    assert not [log for log in chatty if log.endswith("sdk")]
+
+
+def test_no_proxy_is_told_the_token(
+    address: str, token: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray's client, too, goes there directly; this machine's address is none that a proxy knows."""
+    monkeypatch.setenv("no_proxy", "intranet.example")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+    assert connect(address).get_version() == "4"  # a request of Ray's client: nobody is at the port
+    assert os.environ["no_proxy"] == "intranet.example,127.0.0.1"
 
 
 @pytest.mark.parametrize("content", ["b" * 64, "", "a\nb", "a b", "\u00e9", None])
@@ -79,12 +104,14 @@ def test_a_dead_address_is_no_cluster(token: Path) -> None:
         ("http://[::1", "must be the address of a cluster's dashboard"),
         ("http://127.0.0.1:abc", "must be the address of a cluster's dashboard"),
         ("http://head.example:8265", "the token would travel in the open"),
+        ("http://me:secret@127.0.0.1:8265", "holds user:password@"),
     ],
 )
 def test_an_address_that_is_none_is_refused(address: str, match: str) -> None:
     with pytest.raises(ConfigError, match=match) as caught:
         connect(address)
     assert caught.value.exit_code == ExitCode.USAGE
+    assert "secret" not in caught.value.message
 
 
 def test_a_wrong_token_is_never_shown(address: str, token: Path) -> None:

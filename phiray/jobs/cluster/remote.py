@@ -15,7 +15,7 @@ import json
 import shlex
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,11 +25,14 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 from phiray.config.stages import ATTEMPT
 from phiray.errors import ClusterError, ConfigError, ExitCode
 from phiray.jobs.cluster.connect import connect
+from phiray.jobs.cluster.output import JobOutput
 from phiray.jobs.display import Display
 
 START_SECONDS = 60.0
 """A head that has just started answers before it can take a job."""
 _NOT_READY = "No available agent"
+_TAKEN = "already exists"
+"""How the Jobs API words that another command has submitted a job of that id meanwhile."""
 SETTINGS_NAME = "settings.yaml"
 RECONNECTIONS = 5
 """To a job whose output broke off, without a line in between, before it is followed no longer."""
@@ -119,13 +122,20 @@ def submit(command: RemoteCommand, *, address: str, display: Display) -> int:
         return 0
     submission_id = f"{name}{ATTEMPT}{len(attempts) + 1}" if attempts else name
     with tempfile.TemporaryDirectory(prefix="phiray-job-") as folder:
-        _send(
+        is_taken = not _send(
             client,
             _entrypoint(command, folder=Path(folder), is_first=not attempts),
             submission_id=submission_id,
             folder=folder,
             metadata={_NAME: name, _DIGEST: command.digest},
         )
+    if is_taken:
+        if submission_id not in {job.submission_id for job in _attempts(client, name)}:
+            raise ConfigError(
+                f"{submission_id} is on {address} already, as the id of another job. It must be "
+                "free. Name the run or search otherwise, or delete that job."
+            )
+        return submit(command, address=address, display=display)
     display.note(f"{name}: submitted to {address}")
     return _follow(client, _newest(client, name), address=address, display=display)
 
@@ -202,8 +212,12 @@ def _send(
     submission_id: str,
     folder: str,
     metadata: dict[str, str],
-) -> None:
-    """Hand a job over; a cluster that has only just started is given time."""
+) -> bool:
+    """Hand a job over; a cluster that has only just started is given time.
+
+    Returns:
+        False if another command has submitted a job of that id in the meantime.
+    """
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
@@ -214,6 +228,8 @@ def _send(
                 metadata=metadata,
             )
         except RuntimeError as error:
+            if _TAKEN in str(error) and submission_id in str(error):
+                return False
             if _NOT_READY not in str(error):
                 raise ClusterError(
                     f"The cluster did not take {submission_id}: {error}. It must run Ray 2.60 as "
@@ -226,32 +242,47 @@ def _send(
                 ) from error
             time.sleep(1.0)
         else:
-            return
+            return True
 
 
 def _follow(client: JobSubmissionClient, job: RemoteJob, *, address: str, display: Display) -> int:
-    run, shown, failures = job.name, _Shown(display), 0
-    left = (
-        f"{run}: no longer followed; it goes on. `phiray logs {run} --address {address}` shows it "
-        f"again, `phiray stop {run} --address {address}` ends it."
+    run, output, failures = job.name, JobOutput(display), 0
+    mend = (
+        f"`phiray logs {run} --address {address}` shows it again, `phiray stop {run} --address "
+        f"{address}` ends it."
     )
     try:
         while failures <= RECONNECTIONS:
-            before = shown.num_lines
+            before, info, is_silent = output.num_lines, None, False
             try:
-                asyncio.run(shown.show(client.tail_job_logs(job.submission_id)))
-                info = client.get_job_info(job.submission_id)
+                connect(address)  # it answers within seconds or not at all; Ray's client may hang
+                info = _read(client, job, output)
+                is_silent = info is None
+            except ClusterError as error:
+                if error.exit_code == ExitCode.PERMISSION:
+                    raise
+                if not failures:
+                    display.note(f"{run}: {address} does not answer; trying again")
             except _LOST:
                 pass
-            else:
-                if JobStatus(info.status).is_terminal():
-                    return _ended(run, info, address=address)
-            failures = 0 if shown.num_lines > before else failures + 1
+            if info is not None and JobStatus(info.status).is_terminal():
+                return _ended(run, info, address=address)
+            failures = 0 if is_silent or output.num_lines > before else failures + 1
             time.sleep(_RECONNECT_SECONDS)
-    except KeyboardInterrupt:
-        display.note(left)
+    except (KeyboardInterrupt, SystemExit):
+        display.note(f"{run}: no longer followed; it goes on. {mend}")
         raise
-    raise ClusterError(f"{address} answers no more. {left}")
+    raise ClusterError(
+        f"{address} answers no more. {run} is no longer followed; it goes on if its head does. "
+        f"Look at the head, or its tunnel; then {mend}"
+    )
+
+
+def _read(client: JobSubmissionClient, job: RemoteJob, output: JobOutput) -> JobDetails | None:
+    """Show what a job prints; return what became of it, or None if it is silent for so long."""
+    if asyncio.run(output.show(client.tail_job_logs(job.submission_id))):
+        return client.get_job_info(job.submission_id)
+    return None
 
 
 def _ended(run: str, info: JobDetails, *, address: str) -> int:
@@ -260,32 +291,9 @@ def _ended(run: str, info: JobDetails, *, address: str) -> int:
         return 0
     if info.driver_exit_code:
         return int(info.driver_exit_code)
+    told = info.message or "no reason was given"
     raise ClusterError(
-        f"{run} ended as {info.status} on {address}: {info.message or 'no reason was given'}. It "
-        "was to end by itself. The same command goes on from where it was.",
+        f"{run} ended as {info.status} on {address}: {told.rstrip('.')}. It was to end by itself. "
+        "The same command goes on from where it was.",
         exit_code=ExitCode.RESUMABLE,
     )
-
-
-class _Shown:
-    """Shows a job's output line by line; on another connection, what came before is passed over."""
-
-    def __init__(self, display: Display) -> None:
-        self._display = display
-        self.num_lines = 0
-
-    async def show(self, chunks: AsyncIterator[str]) -> None:
-        """Show the output from its start on; it comes in chunks that may end within a line."""
-        rest, seen = "", 0
-        async for chunk in chunks:
-            *lines, rest = f"{rest}{chunk}".split("\n")
-            for line in lines:
-                seen += 1
-                self._show_line(line, number=seen)
-        if rest:
-            self._show_line(rest, number=seen + 1)
-
-    def _show_line(self, line: str, *, number: int) -> None:
-        if number > self.num_lines:
-            self.num_lines = number
-            self._display.note(line)

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -6,7 +7,7 @@ import pytest
 from ray.job_submission import JobStatus
 
 from phiray.errors import ClusterError, ConfigError, ExitCode
-from phiray.jobs.cluster import remote
+from phiray.jobs.cluster import output, remote
 from phiray.jobs.cluster.remote import RemoteCommand, follow, list_jobs, stop, submit
 from tests.displays import SilentDisplay
 
@@ -35,9 +36,13 @@ class Job:
 class Client:
     """A Jobs API that takes each id once; a job ends once its output was read to the end."""
 
-    def __init__(self, *jobs: Job, ending: str = "SUCCEEDED", breaks: int = 0) -> None:
+    def __init__(
+        self, *jobs: Job, ending: str = "SUCCEEDED", breaks: int = 0, hangs: int = 0
+    ) -> None:
         self.jobs = {job.submission_id: job for job in jobs}
-        self.ending, self.breaks = ending, breaks
+        self.ending, self.breaks, self.hangs = ending, breaks, hangs
+        self.is_overtaken = False
+        """Whether somebody else submits the same a moment before."""
         self.submitted: list[dict[str, object]] = []
         self.stopped: list[str] = []
 
@@ -47,6 +52,12 @@ class Client:
     def submit_job(self, **options: object) -> None:
         name = str(options["submission_id"])
         assert name not in self.jobs
+        if self.is_overtaken:
+            self.jobs[name] = Job(name, "RUNNING", len(self.jobs))
+            raise RuntimeError(
+                f"Request failed with status code 500: ValueError: Job with submission_id {name} "
+                "already exists. Please use a different submission_id."
+            )
         folder = Path(str(dict(options["runtime_env"])["working_dir"]))  # type: ignore[call-overload]
         options["files"] = {path.name: path.read_text() for path in folder.iterdir()}
         self.submitted.append(options)
@@ -58,6 +69,9 @@ class Client:
         if self.breaks:
             self.breaks -= 1
             raise RuntimeError("WebSocket connection closed unexpectedly")
+        if self.hangs:
+            self.hangs -= 1
+            await asyncio.Event().wait()
         yield "o\nthree"
         if not JobStatus(self.jobs[name].status).is_terminal():
             self.jobs[name].status = self.ending
@@ -171,13 +185,76 @@ def test_output_that_breaks_off_is_taken_up_where_it_was(monkeypatch: pytest.Mon
     assert display.said == ["one", "two", "three"]
 
 
+def test_of_two_that_submit_at_once_the_second_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    client, display = give(monkeypatch, Client()), Lines()
+    client.is_overtaken = True
+    assert send(display=display) == 0
+    assert "following it" in display.said[0]
+    assert (list(client.jobs), client.submitted) == (["run"], [])
+
+
+def test_an_id_that_a_job_of_another_name_has_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as one that was submitted by Ray's own command."""
+    client = give(monkeypatch, Client())
+    client.is_overtaken = True
+    monkeypatch.setattr(client, "list_jobs", list)
+    with pytest.raises(ConfigError, match="already, as the id of another job"):
+        send()
+
+
+def test_a_connection_that_hangs_is_taken_up_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More often than a connection may break: a job may be silent for long."""
+    client, display = Client(Job("run", "RUNNING", 0), hangs=remote.RECONNECTIONS + 2), Lines()
+    give(monkeypatch, client)
+    monkeypatch.setattr(output, "SILENT_SECONDS", 0.02)
+    assert follow("run", address="x", display=display) == 0
+    assert display.said == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize("code", [ExitCode.NO_CLUSTER, ExitCode.PERMISSION])
+def test_a_head_that_hangs_is_told_of(monkeypatch: pytest.MonkeyPatch, code: ExitCode) -> None:
+    """With another token it answers, and need not be asked again."""
+    client, display = give(monkeypatch, Client(Job("run", "RUNNING", 0), hangs=1)), Lines()
+    monkeypatch.setattr(output, "SILENT_SECONDS", 0.02)
+    asked: list[str] = []
+
+    def connect(address: str) -> Client:
+        asked.append(address)
+        if len(asked) > 2:  # to follow it, and to read its output
+            raise ClusterError("nothing there", exit_code=code)
+        return client
+
+    monkeypatch.setattr(remote, "connect", connect)
+    is_denied = code == ExitCode.PERMISSION
+    with pytest.raises(ClusterError, match="nothing there" if is_denied else "answers no more"):
+        follow("run", address="x", display=display)
+    assert display.said == ["one", *([] if is_denied else ["run: x does not answer; trying again"])]
+    assert len(asked) == (3 if is_denied else 3 + remote.RECONNECTIONS)
+
+
 def test_a_head_that_answers_no_more_is_said_and_the_job_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     give(monkeypatch, Client(Job("run", "RUNNING", 0), breaks=99))
-    with pytest.raises(ClusterError, match=r"it goes on\. `phiray logs run") as caught:
+    with pytest.raises(
+        ClusterError, match=r"goes on if its head does\..* `phiray logs run"
+    ) as caught:
         follow("run", address="x", display=Lines())
     assert caught.value.exit_code == ExitCode.NO_CLUSTER
+
+
+def test_who_is_ended_while_following_says_that_the_job_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client, display = give(monkeypatch, Client(Job("run", "RUNNING", 0))), Lines()
+
+    def end(*_: object) -> None:
+        raise SystemExit(ExitCode.TERMINATED)
+
+    monkeypatch.setattr(client, "get_job_info", end)
+    with pytest.raises(SystemExit, match="143"):
+        follow("run", address="x", display=display)
+    assert "it goes on" in display.said[-1]
 
 
 def test_the_newest_attempt_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -203,9 +203,10 @@ def check_data_command(
         from phiray.config.load import load_config
         from phiray.data.check.report import MAX_BAD_FRACTION
         from phiray.data.check.run import check_data
+        from phiray.jobs.paths import with_absolute_paths
 
         path = Path(target)
-        checked = path if path.is_dir() else load_config(target).data
+        checked = path if path.is_dir() else with_absolute_paths(load_config(target)).data
         allowed = MAX_BAD_FRACTION if isinstance(checked, Path) else checked.max_bad_fraction
         if max_bad_fraction is not None:
             allowed = max_bad_fraction
@@ -249,11 +250,12 @@ def prepare_data_command(
         raise typer.Exit(code)
     with build_display() as display:
         try:
+            from phiray.jobs.paths import with_absolute_paths
+
+            settings = with_absolute_paths(settings)
             if address == "auto":
-                from phiray.jobs.paths import with_absolute_paths
                 from phiray.jobs.prepare import prepare_stage
 
-                settings = with_absolute_paths(settings)
                 counts = prepare_stage(settings, attach=True, progress=display.progress).counts
             else:
                 from phiray.stages.registry import stage_module
@@ -359,11 +361,12 @@ def train(
             code = submit(command, address=address, display=display)
         raise typer.Exit(code)
     with build_display() as display:
+        from phiray.jobs.paths import with_absolute_paths
         from phiray.jobs.run_folder import has_begun
         from phiray.jobs.train import train_stage
 
         attach = address == "auto"
-        resume = resume or (auto_resume and has_begun(settings))
+        resume = resume or (auto_resume and has_begun(with_absolute_paths(settings)))
         summary = train_stage(settings, resume=resume, display=display, attach=attach)
     if as_json:
         _print_json(asdict(summary))

@@ -57,10 +57,12 @@ def find_given_model(config: AnyStageConfig, *, stand_in: str) -> GivenModel:
     """
     match config:
         case AlignConfig():
-            language_model, notes = _language_model(Path(config.language_model), stand_in)
+            language_model, notes = _language_model(
+                Path(config.language_model).expanduser(), stand_in
+            )
             return _add_tower(language_model, config.vision, config.projector, notes=notes)
         case InstructConfig():
-            return _aligned_model(Path(config.checkpoint), stand_in)
+            return _aligned_model(Path(config.checkpoint).expanduser(), stand_in)
         case _:
             return GivenModel(config.model)
 
@@ -156,7 +158,7 @@ def _read_model_cfg(vision: VisionConfig) -> ModelCfg | None:
     """Read open_clip's config of the tower; none if its folder is not there yet."""
     if vision.model != "custom":
         return _read_json(_package_configs() / f"{vision.model}.json", name=vision.model)
-    path = Path(vision.weights)
+    path = Path(vision.weights).expanduser()
     file = (path.parent if path.suffix == ".safetensors" else path) / "open_clip_config.json"
     if not file.is_file():
         return None

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from phiray.cli import app
 from phiray.config.load import load_config
-from phiray.config.stages import AlignConfig
+from phiray.config.stages import AlignConfig, ScratchConfig
 from phiray.data.check.report import CheckReport
 from phiray.errors import ConfigError, ExitCode
 from phiray.evals.settings import EvalSettings
@@ -140,10 +140,11 @@ def test_train_goes_on_with_a_run_that_is_there_where_asked(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, has_begun: bool
 ) -> None:
     calls = stand_in(monkeypatch, "phiray.jobs.train", "train_stage", Summary())
+    monkeypatch.setenv("HOME", str(tmp_path))
     if has_begun:
-        (tmp_path / "align").mkdir()
-        (tmp_path / "align" / "config.yaml").write_text("stage: align\n")
-    place = ("--set", f"run.output_dir={tmp_path}")
+        (tmp_path / "runs/align").mkdir(parents=True)
+        (tmp_path / "runs/align/config.yaml").write_text("stage: align\n")
+    place = ("--set", "run.output_dir=~/runs")
     run("train", "align", "--config", "tiny", *place, "--auto-resume")
     assert calls.named["resume"] is has_begun
 
@@ -320,21 +321,29 @@ def test_data_check_of_a_file_looks_at_the_data_of_its_stage(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     calls = stand_in(monkeypatch, "phiray.data.check.run", "check_data", found_report(num_bad=0))
+    monkeypatch.setenv("HOME", str(tmp_path))
     path = tmp_path / "run.yaml"
-    path.write_text("stage: align\ndata: {root: elsewhere}\n")
+    path.write_text("stage: align\ndata: {root: ~/elsewhere}\n")
     run("data", "check", str(path))
-    assert calls.positional == (load_config(str(path)).data,)
+    root = str(tmp_path / "elsewhere")
+    assert calls.positional == (load_config(str(path)).data.model_copy(update={"root": root}),)
 
 
-def test_data_prepare_prints_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = PreparedData("f", "q", {"rows": 12})
-    module = SimpleNamespace(prepare=lambda *_, **__: data)
+def test_data_prepare_prints_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    prepare = Calls(PreparedData("f", "q", {"rows": 12}))
+    module = SimpleNamespace(prepare=prepare)
     calls = stand_in(monkeypatch, "phiray.stages.registry", "stage_module", module)
     assert json.loads(run("data", "prepare", "scratch", "--config", "tiny", "--json")) == {
         "rows": 12
     }
     assert calls.positional == ("scratch",)
-    assert "12" in run("data", "prepare", "scratch", "--config", "tiny")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert "12" in run(
+        *("data", "prepare", "scratch", "--config", "tiny", "--set", "data.root=~/data")
+    )
+    (config,) = prepare.positional
+    assert isinstance(config, ScratchConfig)
+    assert config.data.root == str(tmp_path / "data")
 
 
 def test_data_prepare_in_a_job_asks_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ from phiray.errors import (
 from phiray.evals.search_page import write_search_page
 from phiray.evals.search_results import SearchSummary, TrialSummary, read_summary
 from phiray.jobs.display import Display
-from phiray.jobs.paths import with_absolute_paths
+from phiray.jobs.paths import absolute, with_absolute_paths
 from phiray.jobs.run_folder import differences
 from phiray.jobs.search.confirm import confirm_best
 from phiray.jobs.search.inputs import check_inputs
@@ -148,7 +148,7 @@ def search_folder(config: AnySearch) -> Path:
 
 def _with_absolute_paths(config: AnySearch) -> AnySearch:
     """Let every path mean the same to the trials, which run in folders of their own."""
-    place = {"output_dir": str(Path(config.run.output_dir).absolute())}
+    place = {"output_dir": absolute(config.run.output_dir)}
     run, base = config.run.model_copy(update=place), with_absolute_paths(config.base)
     return config.model_copy(update={"run": run, "base": base})
 

@@ -61,6 +61,16 @@ def test_language_model_is_read_from_a_hugging_face_folder(tmp_path: Path) -> No
     assert (given.language_model.hidden_size, given.assumptions) == (320, ())
 
 
+def test_home_is_meant_as_in_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "phi").mkdir()
+    (tmp_path / "phi/config.json").write_text('{"model_type": "phi", "hidden_size": 320}')
+    given = find_given_model(align(language_model="~/phi"), stand_in="phi-2")
+    assert (given.language_model.hidden_size, given.assumptions) == (320, ())
+    write_run(tmp_path / "aligned", SEEING)
+    assert find_given_model(instruct(Path("~/aligned")), stand_in="phi-2").assumptions == ()
+
+
 def test_newest_checkpoint_of_a_run_is_read(tmp_path: Path) -> None:
     older = SEEING.model_copy(update={"language_model": PhiConfig()})
     given = find_given_model(instruct(write_run(tmp_path, older, SEEING)), stand_in="phi-2")

@@ -71,6 +71,15 @@ def test_a_search_without_optuna_installed_leaves_no_folder(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_home_is_meant_as_in_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = load_search("tiny", "moe", overrides=["run.output_dir=~/runs"])
+    (tmp_path / "runs/tune-moe").mkdir(parents=True)
+    (tmp_path / "runs/tune-moe/else").touch()
+    with pytest.raises(CheckpointError, match=f"{tmp_path}/runs/tune-moe exists and holds no"):
+        run_search(config, display=SilentDisplay())
+
+
 def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
     config = load_search("tiny", "moe", overrides=[f"run.output_dir={tmp_path}"])
     (tmp_path / "tune-moe").mkdir()

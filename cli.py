@@ -26,6 +26,9 @@ SUITES = ("lm", "caption", "instruct")
 MAX_SEED = 2**63 - 1
 """torch takes no larger one."""
 
+MAX_FLOPS = 1e21
+"""A thousand times what the largest computers reach."""
+
 app = typer.Typer(
     name="phiray",
     help="Build a Phi-2 vision-language model from nothing, and say how good it is.",
@@ -288,7 +291,8 @@ def plan_stage(
         float | None, typer.Option(min=0.01, max=1, help="Share of the peak that is reached.")
     ] = None,
     flops_per_second: Annotated[
-        float | None, typer.Option(min=1, help="What one worker reaches, if it was measured.")
+        float | None,
+        typer.Option(min=1, max=MAX_FLOPS, help="What one worker reaches, if it was measured."),
     ] = None,
     longest_row: Annotated[
         int | None, typer.Option(min=8, help="Tokens of the longest row with an image.")

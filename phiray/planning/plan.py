@@ -248,7 +248,8 @@ def _pace(
     else:
         return None
     workers, training = config.cluster.workers, config.training
-    seconds = flops.total * training.global_batch_size / (reached * workers)
+    most_rows = -(-training.global_batch_size // workers)  # of a worker; all wait for that one
+    seconds = flops.total * most_rows / reached
     hours = seconds * training.max_steps / 3600
     return Pace(
         flops_per_second=reached,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from phiray.config.data import TextDataConfig, padded_length
 from phiray.config.stages import AlignConfig, AnyStageConfig, InstructConfig
 from phiray.config.training import MethodConfig, ScheduledSamplingMethod, StandardMethod
+from phiray.errors import ConfigError
 from phiray.planning.given import GivenModel
 from phiray.planning.parameters import Tower, count_language_model, count_projector
 
@@ -73,6 +74,9 @@ def estimate_rows(config: AnyStageConfig, given: GivenModel, *, longest: int | N
         config: of the stage.
         given: sizes of its model.
         longest: tokens of the longest row, where the user knows better.
+
+    Raises:
+        ConfigError: if it has no room for text beside the image.
     """
     if isinstance(config.data, TextDataConfig):
         length = config.data.sequence_length
@@ -81,6 +85,12 @@ def estimate_rows(config: AnyStageConfig, given: GivenModel, *, longest: int | N
     is_caption = isinstance(config, AlignConfig)
     mean, most = _CAPTION_TOKENS if is_caption else _CONVERSATION_TOKENS
     most_tokens = min(config.data.max_length, longest or patches + most)
+    if most_tokens <= patches:
+        raise ConfigError(
+            f"The longest row has {most_tokens} tokens (data.max_length is {config.data.max_length}"
+            f"{f', --longest-row {longest}' if longest else ''}), but an image alone takes "
+            f"{patches}. It must hold them and at least one token of text. Raise it."
+        )
     mean_tokens = min(patches + mean, most_tokens)
     what = "COCO's captions" if is_caption else "LLaVA-Instruct's conversations (not measured)"
     source = "given" if longest else f"assumed, as of {what}"

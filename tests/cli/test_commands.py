@@ -113,6 +113,10 @@ def test_plan_prints_json_for_scripts() -> None:
     assert found["memory"]["ddp"]["total"] > 0
 
 
+def test_plan_takes_no_speed_beyond_all_bounds() -> None:
+    run("plan", "scratch", "--config", "tiny", "--flops-per-second", "inf", code=2)
+
+
 def test_plan_names_presets_that_can_stand_in() -> None:
     arguments = ("plan", "align", "--config", "phi-2", "--stand-in", "x")
     outcome = CliRunner().invoke(app, arguments)

@@ -47,6 +47,17 @@ def test_twice_the_workers_take_half_the_time_at_the_same_cost() -> None:
     assert one.hours == pytest.approx(one.step_seconds * 15_000 / 3600)
 
 
+def test_workers_beyond_the_rows_of_a_batch_make_nothing_faster() -> None:
+    """Nor does one that takes a single row less than the fullest: all wait for that."""
+    hours = {}
+    for workers in (31, 32, 64):
+        pace = plan("scratch", f"cluster.workers={workers}").pace
+        assert pace is not None
+        hours[workers] = pace.hours
+    assert hours[31] == 2 * hours[32]
+    assert hours[64] == hours[32]
+
+
 def test_measured_speed_takes_the_place_of_a_device() -> None:
     found = plan("scratch", options=PlanOptions(flops_per_second=1e12))
     assert found.pace is not None

@@ -3,10 +3,12 @@
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
+from phiray.config.load import load_config
 from phiray.config.model import MoeConfig, PhiConfig
 from phiray.config.presets import preset
 from phiray.config.stages import AlignConfig, InstructConfig, ScratchConfig
 from phiray.config.training import ScheduledSamplingMethod
+from phiray.errors import ConfigError
 from phiray.models.phi import Phi
 from phiray.planning.given import GivenModel, find_given_model
 from phiray.planning.workload import Rows, count_flops, estimate_rows
@@ -92,6 +94,17 @@ def test_rows_with_images_say_what_was_assumed() -> None:
     longer = estimate_rows(config, given, longest=300)
     assert longer.longest_tokens == 304
     assert "given" in longer.assumptions[0]
+
+
+def test_rows_without_room_for_text_beside_the_image_are_refused() -> None:
+    config = load_config("phi-2", "align")
+    given = find_given_model(config, stand_in="phi-2")
+    with pytest.raises(ConfigError, match=r"max_length is 2048, --longest-row 49\), but an image"):
+        estimate_rows(config, given, longest=49)
+    short = load_config("phi-2", "instruct", overrides=["data.max_length=49"])
+    given = find_given_model(short, stand_in="phi-2")
+    with pytest.raises(ConfigError, match=r"49 tokens \(data\.max_length is 49\), but an image"):
+        estimate_rows(short, given, longest=None)
 
 
 def test_pooling_shortens_rows_and_leaves_the_tower_as_it_is() -> None:

@@ -117,6 +117,9 @@ class _Story:
             case "set aside":
                 names = ", ".join(event["names"])
                 return f"{self._run}: broken checkpoints were set aside: {names}"
+            case "no node cache":
+                nodes = "; ".join(event["nodes"])
+                return f"{self._run}: node_cache keeps nothing, the storage is read: {nodes}"
             case "stopped":
                 self._stop = self._stop or event["error"]  # the others then miss the first
             case "start" | "resume":

@@ -22,10 +22,11 @@ from phiray.batch import StepInput
 from phiray.config.data import ImageDataConfig
 from phiray.config.stages import STAGE_ADAPTER, AnyStageConfig
 from phiray.config.training import ClusterConfig
+from phiray.data.cache.node_cache import NodeCache
 from phiray.data.order import OrderSettings, micro_batches, plan_order, rank_positions
 from phiray.data.pipeline import resolve_decode, stream_steps
 from phiray.errors import ClusterError, ExitCode, PhirayError, exit_code_of, payload_from_error
-from phiray.jobs.cluster.shared_storage import check_rows, refuse_unshared
+from phiray.jobs.cluster.shared_storage import check_rows, node_name, refuse_unshared
 from phiray.jobs.faults import read_fault, write_fault
 from phiray.jobs.gauges import StepGauges
 from phiray.jobs.payload import TrainedRun, WorkerPayload
@@ -159,6 +160,7 @@ def _train(payload: WorkerPayload) -> TrainedRun:
     texts = checkpoint_texts(config, parts) | {CARRIED_MANIFEST_FILE: payload["manifest"]}
     files = open_run(run_dir, texts | carried_images(run_dir), collective=collective)
     resume(state, files, collective=collective)
+    _tell_unusable_cache(config, files.run_dir, collective=collective)
     order = _order(config, parts)
     settings = LoopSettings(
         training=config.training,
@@ -191,6 +193,17 @@ def _train(payload: WorkerPayload) -> TrainedRun:
         ask_notice=ask_preemption if hears_of_drained_nodes() else None,
     )
     return TrainedRun(steps=result.step, loop_seconds=time.monotonic() - start)
+
+
+def _tell_unusable_cache(config: AnyStageConfig, run_dir: Path, *, collective: Collective) -> None:
+    """Tell of workers' nodes that keep no copies: the run goes on, slower than it was meant to."""
+    data = config.data
+    fault = NodeCache(data.node_cache, max_gb=data.node_cache_gb).fault()
+    told = collective.gather(None if fault is None else f"{node_name()}: {fault}")
+    nodes = sorted({item for item in told if item is not None})
+    # readers on nodes of their own keep the copies there; those nodes are not looked at
+    if nodes and collective.rank == 0 and not config.cluster.reader_labels:
+        log_event(run_dir, "no node cache", nodes=nodes)
 
 
 def _flops_per_row(config: AnyStageConfig, parts: StageParts) -> float:

@@ -74,6 +74,15 @@ class NodeCache:
         """Pickle the settings alone: the folder is that of the node where they arrive."""
         return _cache_from_settings, self._settings
 
+    def fault(self) -> str | None:
+        """Say why this node can keep no copies at all; None if it can, or is not to."""
+        try:
+            if self.folder is not None:
+                _claim(self.folder)
+        except _CacheError as error:
+            return str(error)
+        return None
+
     def open(self, source: AnyPath, *, sha256: str | None = None) -> BinaryIO:
         """Open this node's copy of a file, or the file itself where there can be no copy.
 

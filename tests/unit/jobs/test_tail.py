@@ -115,6 +115,15 @@ def test_resumed_run_says_from_where_and_which_checkpoints_were_broken(tmp_path:
     ]
 
 
+def test_nodes_that_keep_no_copies_are_told_of(tmp_path: Path) -> None:
+    recorder = Recorder()
+    with shown_steps(tmp_path, display=recorder, max_steps=9):
+        log_event(tmp_path, "start", attempt=1, step=0, replayed_steps=0)
+        log_event(tmp_path, "no node cache", nodes=["a: in the way", "b: in the way"])
+    told = "node_cache keeps nothing, the storage is read: a: in the way; b: in the way"
+    assert recorder.notes == [f"{tmp_path.name}: {told}"]
+
+
 def test_restart_says_what_the_first_worker_met(tmp_path: Path) -> None:
     recorder = Recorder()
     with shown_steps(tmp_path, display=recorder, max_steps=9):

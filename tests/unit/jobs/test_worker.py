@@ -102,6 +102,21 @@ def test_worker_trains_to_the_last_step_and_answers_in_json(
     assert session.asked == asked
 
 
+@pytest.mark.parametrize(("labels", "times"), [({}, 1), ({"role": "decode"}, 0)])
+def test_worker_tells_of_a_cache_that_keeps_nothing_and_trains(
+    world: Path, tmp_path: Path, session: Session, labels: dict[str, str], times: int
+) -> None:
+    """Readers on other nodes keep theirs there."""
+    (tmp_path / "file").touch()
+    config = scratch_config(world, tmp_path / "runs")
+    data = config.data.model_copy(update={"node_cache": str(tmp_path / "file")})
+    cluster = ClusterConfig(reader_labels=labels)
+    answer = train_worker(payload(config.model_copy(update={"data": data, "cluster": cluster})))
+    assert "error" not in answer, answer
+    text = (run_folder(config) / EVENTS_NAME).read_text()
+    assert text.count("no node cache") == text.count("File exists") == times
+
+
 @pytest.mark.parametrize(("watcher", "answered"), [("1", [1]), ("0", [])])
 def test_worker_answers_a_notice_of_ray_where_ray_gives_any(
     world: Path,

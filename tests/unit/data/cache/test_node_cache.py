@@ -367,8 +367,12 @@ def test_a_folder_that_cannot_be_made_is_no_reason_to_stop(
 ) -> None:
     file = tmp_path / "file"
     file.write_text("in the way")
-    assert read(NodeCache(str(file / "cache")), source) == DATA
+    cache = NodeCache(str(file / "cache"))
+    assert "Not a directory" in str(cache.fault())
+    assert read(cache, source) == DATA
     assert "event=node_cache_unusable" in caplog.text
+    for usable in (NodeCache(), cache_at(tmp_path)):
+        assert usable.fault() is None
 
 
 def test_the_folder_is_made_for_this_user_alone(tmp_path: Path, source: Path) -> None:

@@ -256,17 +256,26 @@ def start_ray(*, num_cpus: int, dashboard: bool = False) -> str | None:
     return f"http://{started.dashboard_url}" if dashboard else None
 
 
+def check_job() -> None:
+    """Refuse to attach a process that is no part of a cluster, before it makes or reads anything.
+
+    Raises:
+        ClusterError: 69 if it is none.
+    """
+    if not (ray.is_initialized() or os.environ.get("RAY_ADDRESS")):
+        raise ClusterError(
+            "--address is auto, but this is no job of a cluster (RAY_ADDRESS is not set). It works "
+            "on a cluster alone. Submit the run with --address http://..., or leave --address out."
+        )
+
+
 def attach_ray() -> None:
     """Use the cluster that this process is a job of; relative paths mean nothing from here on.
 
     Raises:
         ClusterError: 69 if it is none.
     """
-    if not os.environ.get("RAY_ADDRESS"):
-        raise ClusterError(
-            "--address is auto, but this is no job of a cluster (RAY_ADDRESS is not set). It works "
-            "on a cluster alone. Submit the run with --address http://..., or leave --address out."
-        )
+    check_job()
     _set_defaults({**_TRAIN_SETTINGS, **_CLUSTER_SETTINGS})
     with kept_handler(signal.SIGTERM):
         ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)

@@ -54,6 +54,7 @@ from phiray.jobs.worker import num_readers, train_worker
 from phiray.node import num_cores
 from phiray.runtime import (
     CHECKPOINT_PATIENCE_SECONDS,
+    check_job,
     ensure_token,
     expect_lost_nodes,
     kept_handler,
@@ -113,7 +114,9 @@ def train_stage(
     Raises:
         PhirayError: of the kind and exit code that fits; the run stays resumable.
     """
-    if not attach:
+    if attach:
+        check_job()
+    else:
         check_workers(config.cluster)
         ensure_token()
     config = with_absolute_paths(config)

@@ -48,7 +48,7 @@ from phiray.jobs.search.watch import spent_tokens
 from phiray.jobs.train import check_workers, cpus_reserved
 from phiray.jobs.worker import num_readers
 from phiray.node import num_cores
-from phiray.runtime import ensure_token
+from phiray.runtime import check_job, ensure_token
 from phiray.training.metrics_log import METRICS_NAME, read_metrics
 
 SETTINGS_FILE = "search.yaml"
@@ -73,7 +73,9 @@ def run_search(config: AnySearch, *, display: Display, attach: bool = False) -> 
         PhirayError: of the kind and exit code that fits; the search stays resumable.
     """
     started = time.monotonic()
-    if not attach:
+    if attach:
+        check_job()
+    else:
         check_workers(config.base.cluster)
         _check_concurrency(config)
         ensure_token()

@@ -174,6 +174,18 @@ def test_missing_data_is_said_before_ray_starts_and_leaves_no_run(tmp_path: Path
     assert not (tmp_path / "runs").exists()
 
 
+def test_what_is_no_job_of_a_cluster_attaches_to_none_and_leaves_no_run(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(ClusterError, match="no job of a cluster"):
+        train_stage(
+            scratch_config(world, tmp_path), resume=False, display=SilentDisplay(), attach=True
+        )
+    assert not list(tmp_path.iterdir())
+
+
 def test_complete_run_is_not_trained_again(world: Path, tmp_path: Path) -> None:
     config = scratch_config(world, tmp_path)
     create_run_folder(config)

@@ -2,11 +2,12 @@ import json
 from pathlib import Path
 
 import pytest
+import ray
 from ray.tune.search.optuna import optuna_search
 
 from phiray.config.load import load_search
 from phiray.config.show import yaml_from_config
-from phiray.errors import CheckpointError, ConfigError, ExitCode
+from phiray.errors import CheckpointError, ClusterError, ConfigError, ExitCode
 from phiray.jobs.search.log import SearchLog, TrialEnd, TrialResult
 from phiray.jobs.search.plan import TRIALS_FOLDER
 from phiray.jobs.search.run import (
@@ -78,6 +79,17 @@ def test_home_is_meant_as_in_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "runs/tune-moe/else").touch()
     with pytest.raises(CheckpointError, match=f"{tmp_path}/runs/tune-moe exists and holds no"):
         run_search(config, display=SilentDisplay())
+
+
+def test_what_is_no_job_of_a_cluster_attaches_to_none_and_leaves_no_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    config = load_search("tiny", "moe", overrides=[f"run.output_dir={tmp_path}"])
+    with pytest.raises(ClusterError, match="no job of a cluster"):
+        run_search(config, display=SilentDisplay(), attach=True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:

@@ -85,8 +85,7 @@ def run_trials(
             num_samples=num_trials(search, trials) - len(ended_before),
             attach=attach,
         )
-        first = next(number for number in count() if number not in ended_before)
-        run_dir = folder / TRIALS_FOLDER / PlannedTrial(first, {}).name
+        run_dir = _folder_of_first(folder, ended_before)
         waiting = told_of_needs(base, run_dir, display=display) if attach else nullcontext()
         try:
             with waiting:
@@ -99,9 +98,13 @@ def run_trials(
                 raise _lost_process(error.__cause__) from error
             raise
     ran = [trial for trial in plan_trials(config, folder) if trial.number not in ended_before]
-    unfinished = [trial for trial in ran if log.endings.get(trial.number) != "failed"]
-    num_failed = len(ran) - len(unfinished)
-    _raise_first_error(folder, unfinished, errors=outcome.errors[num_failed:])
+    _raise_first_error(folder, ran, log=log, errors=outcome.errors)
+
+
+def _folder_of_first(folder: Path, ended: set[int]) -> Path:
+    """Return the folder of the first trial that has not ended."""
+    first = next(number for number in count() if number not in ended)
+    return folder / TRIALS_FOLDER / PlannedTrial(first, {}).name
 
 
 def _payload(config: AnySearch, trial: PlannedTrial, *, folder: Path, attach: bool) -> TrialPayload:
@@ -178,10 +181,12 @@ def _error_file(folder: Path, trial: PlannedTrial) -> Path:
 
 
 def _raise_first_error(
-    folder: Path, trials: Sequence[PlannedTrial], *, errors: Sequence[Exception]
+    folder: Path, ran: Sequence[PlannedTrial], *, log: SearchLog, errors: Sequence[Exception]
 ) -> None:
-    """Say why a trial failed, as its own command would have."""
-    for trial in trials:
+    """Say why a trial failed, as its own command would have; not if its own settings made it."""
+    unfinished = [trial for trial in ran if log.endings.get(trial.number) != "failed"]
+    errors = errors[len(ran) - len(unfinished) :]
+    for trial in unfinished:
         error = read_trial_error(folder / TRIALS_FOLDER / trial.name)
         if error is not None:
             raise error

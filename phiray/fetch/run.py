@@ -7,6 +7,7 @@ Limits: files that did not come from here are left alone, but for those that hav
 that is fetched: they are replaced.
 """
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -152,5 +153,5 @@ def _summarise(
         fetched_bytes=fetched,
         damaged=damaged,
         licence=LICENCES[name],
-        next=f"phiray data check {out}",
+        next=f"phiray data check {shlex.quote(str(out))}",
     )

@@ -1,3 +1,4 @@
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 
@@ -74,6 +75,13 @@ def test_summary_says_what_is_there_and_how_to_go_on(tmp_path: Path, server: Fau
     }
     assert "https://huggingface.co/datasets/togethercomputer" in first.licence
     assert fetch("redpajama", tmp_path, server, Listener()).fetched_bytes == 0
+
+
+def test_command_to_go_on_with_can_be_pasted(tmp_path: Path, server: FaultyServer) -> None:
+    serve_repository(server, REPOSITORY, FILES)
+    out = tmp_path / "my data"
+    summary = fetch("redpajama", out, server, Listener())
+    assert shlex.split(summary.next) == ["phiray", "data", "check", str(out)]
 
 
 def test_verify_tells_and_mends_what_is_damaged(tmp_path: Path, server: FaultyServer) -> None:

@@ -33,6 +33,7 @@ class TokenRows:
         self.layout = layout
         self.dtype = dtype
         self._shards = layout.shards
+        self._paths = [Path(folder) / shard.file for shard in self._shards]
         self._starts = layout.shard_positions()
         self._ends = self._starts + [shard.num_tokens for shard in self._shards]
         self._first_rows = layout.first_rows()
@@ -102,8 +103,7 @@ class TokenRows:
 
     def _tokens(self, shard: int) -> npt.NDArray[np.integer]:
         """Map a shard; (tokens,) uint16 or uint32, without what does not count."""
-        found = self._shards[shard]
-        file = Path(self.folder) / found.file
+        found, file = self._shards[shard], self._paths[shard]
         try:
             tokens = self._files.map(file, sha256=found.sha256, dtype=self.dtype)
         except FileNotFoundError as error:

@@ -38,8 +38,8 @@ from phiray.stages.text import prepare_text_stage
 from phiray.types import Progress
 
 RAY_BYTES = 64 * 10**6
-"""Less text is tokenised in threads of this process: two cores take half a minute for it, and Ray
-Data up to a third of that to start (`bench/results/text.json`)."""
+"""Less text is tokenised in threads of this process: two cores take 16 s for it, Ray Data half of
+that to start (`bench/results/text.json`)."""
 _SECONDS_BETWEEN_LOOKS = 0.5
 _FIELDS = ("key", "path", "offset", "num_bytes")
 

@@ -15,7 +15,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.torch import load_file
+from safetensors import safe_open
 from torch import Tensor
 
 from phiray.checkpoints.commit import CHECKPOINTS_NAME, FROZEN_NAME, STATE_NAME
@@ -48,15 +48,18 @@ class Checkpoint:
         """Read the optimizer's moments by parameter name, on the CPU."""
         return _load(self.path / "optimizer.safetensors")
 
-    def read_tensors(self) -> dict[str, Tensor]:
+    def read_tensors(self, *, below: str = "") -> dict[str, Tensor]:
         """Read all weights of the model, frozen ones included, on the CPU.
+
+        Args:
+            below: how the names begin of those that are wanted.
 
         Raises:
             CheckpointError: if the frozen weights are missing (66) or broken (65).
         """
-        tensors = self.read_trainable()
+        tensors = _load(self.path / "model.safetensors", below=below)
         if self.frozen_sha256 is not None:
-            tensors |= _load(_verified_frozen(self) / "model.safetensors")
+            tensors |= _load(_verified_frozen(self) / "model.safetensors", below=below)
         return tensors
 
 
@@ -133,12 +136,13 @@ def _committed(run_dir: Path) -> list[Path]:
     return sorted((run_dir / CHECKPOINTS_NAME).glob("step-[0-9]*"), reverse=True)
 
 
-def _load(path: Path) -> dict[str, Tensor]:
+def _load(path: Path, *, below: str = "") -> dict[str, Tensor]:
     try:
-        tensors: dict[str, Tensor] = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            names = [name for name in file.keys() if name.startswith(below)]  # noqa: SIM118 - no dict
+            return {name: file.get_tensor(name) for name in names}
     except FileNotFoundError as error:
         raise deleted(path.parent) from error
-    return tensors
 
 
 def _set_aside(folder: Path, *, fault: str) -> None:

@@ -11,12 +11,15 @@ from torch import Tensor
 from phiray.config.model import ModelDescription, PhiConfig
 from phiray.models.convert import litgpt_from_phi
 from phiray.models.init import random_tensor
+from phiray.models.interface import FeatureTower
 from phiray.models.litgpt_phi import LitgptPhi
 from phiray.models.phi import Phi
 from phiray.models.projector import build_projector
 from phiray.models.vision_language import VisionLanguageModel
 
 LanguageModelKind = Literal["phi", "litgpt"]
+VISION_PREFIX = "vision."
+"""How the names of the tower's weights begin in a vision-language model."""
 AnyModel = Phi | LitgptPhi | VisionLanguageModel
 """All of them are a `TokenModel`."""
 
@@ -48,9 +51,26 @@ def build_from_state(description: ModelDescription, tensors: dict[str, Tensor]) 
         case "litgpt":
             model = _empty_litgpt(description.language_model)
         case "vision-language":
-            model = _vision_language(description, _below(tensors, "vision."))
+            model = _vision_language(description, _below(tensors, VISION_PREFIX))
     model.load_state_dict(tensors)
     return model
+
+
+def build_tower(description: ModelDescription, tensors: dict[str, Tensor]) -> FeatureTower:
+    """Build the tower of a vision-language model.
+
+    Args:
+        description: of the whole model.
+        tensors: weights of the tower, by their names in the whole model.
+    """
+    # Late: open_clip takes 7 s to import, and a language model needs none of it.
+    from phiray.models.clip import ClipTower
+
+    assert description.vision is not None
+    tower: FeatureTower = ClipTower.from_state(
+        description.vision, description.vision_model or {}, _below(tensors, VISION_PREFIX)
+    )
+    return tower
 
 
 def _empty_litgpt(config: PhiConfig) -> LitgptPhi:

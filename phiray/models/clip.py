@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own customary name)
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.transformer import VisionTransformer
+from pydantic import JsonValue
 from torch import Tensor, nn
 
 from phiray.config.model import VisionConfig
@@ -20,6 +21,8 @@ from phiray.errors import CheckpointError, ConfigError, ShapeError
 from phiray.models.clip_weights import ModelCfg, read_clip_weights
 
 GREY_LEVELS = 255.0
+FEATURE_LAYER = -2
+"""The block whose output is the feature, from the end: LLaVA's `mm_vision_select_layer`."""
 
 # The text tower is built only to be thrown away, so it is the smallest that open_clip makes.
 _SMALLEST_TEXT: ModelCfg = {
@@ -83,6 +86,28 @@ class ClipTower(nn.Module):
         """Stay in evaluation mode: a frozen tower has no dropout to turn on."""
         return super().train(mode=False)
 
+    @property
+    def image_size(self) -> int:
+        """Side of the pictures in pixels."""
+        return self.config.image_size
+
+    @property
+    def feature_shape(self) -> tuple[int, int]:
+        """(patches, vision_hidden) of one picture."""
+        return self.config.num_patches, self.config.hidden_size
+
+    def describe(self) -> dict[str, JsonValue]:
+        """Say all that features depend on, weights and pixels apart."""
+        return {
+            "model": self.model_cfg["vision_cfg"],
+            "quick_gelu": bool(self.model_cfg.get("quick_gelu", False)),
+            "image_size": self.config.image_size,
+            "layer": FEATURE_LAYER,
+            "pooling": self.config.pooling,
+            "mean": list(OPENAI_DATASET_MEAN),
+            "std": list(OPENAI_DATASET_STD),
+        }
+
     @torch.no_grad()
     def forward(self, pixel_values: Tensor) -> Tensor:
         """Compute patch features.
@@ -104,10 +129,10 @@ class ClipTower(nn.Module):
             )
         pixels = pixel_values.to(self.mean.dtype) / GREY_LEVELS  # (images, 3, height, width)
         pixels = (pixels - self.mean) / self.std
-        before_last = len(self.visual.transformer.resblocks) - 2
+        layer = len(self.visual.transformer.resblocks) + FEATURE_LAYER
         features: Tensor = self.visual.forward_intermediates(
             pixels,
-            indices=[before_last],
+            indices=[layer],
             stop_early=True,
             intermediates_only=True,
             output_fmt="NLC",

@@ -1,4 +1,4 @@
-"""What every trainable model offers to training, generation and evaluation.
+"""What every trainable model offers to training, generation and evaluation, and what a tower does.
 
 Source: the split of a causal language model into embedding, decoder and head, so that losses can
 run the head on label positions only and image embeddings can take the place of token embeddings.
@@ -7,10 +7,42 @@ Limits: decoder-only models with right-padded batches.
 
 from typing import Protocol, cast
 
+import torch
+from pydantic import JsonValue
 from torch import Tensor, nn
 
 from phiray.batch import Batch, ModelOutput
 from phiray.models.cache import KeyValueCache
+
+
+class FeatureTower(Protocol):
+    """A frozen tower, whose features may be computed once and kept."""
+
+    def describe(self) -> dict[str, JsonValue]:
+        """Say all that its features depend on, its weights and the pixels apart."""
+        ...
+
+    @property
+    def feature_shape(self) -> tuple[int, int]:
+        """(patches, vision_hidden) of one image."""
+        ...
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images in pixels."""
+        ...
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return its weights."""
+        ...
+
+    def to(self, device: torch.device) -> "FeatureTower":
+        """Move it to a device."""
+        ...
+
+    def __call__(self, pixel_values: Tensor) -> Tensor:
+        """Map (images, 3, height, width) uint8 to (images, patches, vision_hidden) float."""
+        ...
 
 
 class TokenModel(Protocol):

@@ -13,8 +13,9 @@ from phiray.config.load import config_from_yaml
 from phiray.config.model import MODEL_FILE, ModelDescription
 from phiray.config.stages import AnyStageConfig
 from phiray.data.signed_images import SignedImages
-from phiray.models.build import AnyModel, build_from_state
+from phiray.models.build import VISION_PREFIX, AnyModel, build_from_state, build_tower
 from phiray.models.convert import phi_from_litgpt
+from phiray.models.interface import FeatureTower
 from phiray.models.litgpt_phi import LitgptPhi
 from phiray.models.phi import Phi
 from phiray.models.vision_language import VisionLanguageModel
@@ -75,6 +76,17 @@ def load_model(path: str | Path) -> LoadedModel:
         checkpoint_path=checkpoint.path,
         trained_images=SignedImages.from_json(signed) if signed is not None else None,
     )
+
+
+def load_tower(path: str | Path) -> FeatureTower:
+    """Load the frozen tower of a run or checkpoint of a vision-language model, and no more.
+
+    Raises:
+        CheckpointError: 66 if there is none at `path`, 65 if a file does not match its hash.
+    """
+    checkpoint = read_checkpoint(Path(path))
+    tensors = checkpoint.read_tensors(below=VISION_PREFIX)
+    return build_tower(_outline(checkpoint).description, tensors)
 
 
 def generating_model(loaded: LoadedModel) -> Phi | VisionLanguageModel:

@@ -28,6 +28,8 @@ def test_read_checkpoint_merges_frozen_weights(tmp_path: Path) -> None:
     commit_frozen(tmp_path, {"vision.weight": torch.ones(4)})
     checkpoint = read_checkpoint(commit_small(tmp_path, step=5))
     assert sorted(checkpoint.read_tensors()) == ["bias", "vision.weight", "weight"]
+    assert sorted(checkpoint.read_tensors(below="vision.")) == ["vision.weight"]
+    assert sorted(checkpoint.read_tensors(below="b")) == ["bias"]
 
 
 def test_read_tensors_names_missing_broken_and_exchanged_frozen_weights(tmp_path: Path) -> None:

@@ -117,3 +117,13 @@ def test_tower_that_is_no_vit_is_refused(folder: Path) -> None:
     (folder / "open_clip_config.json").write_text(json.dumps(content))
     with pytest.raises(ConfigError, match=r"ModifiedResNet\. Expected a plain ViT"):
         ClipTower(_config(folder, image_size=32, hidden_size=8))
+
+
+def test_a_tower_says_all_that_its_features_depend_on(folder: Path) -> None:
+    tower = ClipTower(_config(folder, pooling=2))
+    told = tower.describe()
+    assert json.loads(json.dumps(told)) == told
+    assert (told["image_size"], told["layer"], told["pooling"]) == (16, -2, 2)
+    assert told["model"] == MODEL_CFG["vision_cfg"]
+    assert tower.feature_shape == tuple(tower(_pixels()).shape[1:])
+    assert tower.image_size == 16

@@ -13,9 +13,10 @@ from phiray.data.collate import collate_step
 from phiray.data.pixels import decode_table
 from phiray.errors import CheckpointError, ConfigError, ExitCode
 from phiray.models.interface import TokenModel
+from phiray.models.vision_language import VisionLanguageModel
 from phiray.stages import restore
 from phiray.stages.parts import StageParts
-from phiray.stages.restore import load_model, read_outline
+from phiray.stages.restore import load_model, load_tower, read_outline
 from tests.stage_builders import STEPS, Trained, scratch_config, train
 
 STAGES = ("scratch", "litgpt", "align", "instruct")
@@ -126,3 +127,13 @@ def test_settings_of_another_version_are_refused_by_file_and_line(
     monkeypatch.setattr(restore, "read_checkpoint", lambda _: replace(checkpoint, texts=texts))
     with pytest.raises(ConfigError, match=r"config\.yaml:3: model\.colour is not a setting"):
         load_model(scratch.run_dir)
+
+
+def test_the_tower_alone_is_the_towers_part_of_the_model(align: Trained) -> None:
+    tower = load_tower(align.run_dir)
+    model = align.parts.model
+    assert isinstance(model, VisionLanguageModel)
+    wanted = model.vision.state_dict()
+    assert tower.state_dict().keys() == wanted.keys()
+    assert all(torch.equal(tensor, wanted[name]) for name, tensor in tower.state_dict().items())
+    assert tower.feature_shape == (4, 32)

@@ -35,6 +35,8 @@ class Batch(TypedDict):
     end to end in fewer sequences, below 0 for padding. All else of the batch is by row."""
     pixel_values: NotRequired[Tensor]
     """(images, 3, height, width) uint8, not normalised; in the order of the rows with images."""
+    image_features: NotRequired[Tensor]
+    """(images, patches, vision_hidden) bf16, from a cache; in the place of `pixel_values`."""
 
 
 @dataclass(frozen=True)

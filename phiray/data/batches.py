@@ -19,6 +19,7 @@ def read_batch(
     *,
     pad_id: int,
     image_size: int | None,
+    feature_shape: tuple[int, int] | None = None,
 ) -> tuple[Batch, list[BadRow]]:
     """Read rows by position; one that cannot be used has weight 0, and is listed.
 
@@ -27,8 +28,9 @@ def read_batch(
         row_ids: (batch,).
         pad_id: what fills `input_ids` at the right.
         image_size: side of the images; None for text.
+        feature_shape: (patches, vision_hidden) of rows that hold features in place of images.
     """
     table = source.read(row_ids)
-    if image_size is not None:
+    if image_size is not None and feature_shape is None:
         table = decode_table(table, image_size=image_size)
-    return collate(table, pad_id=pad_id, image_size=image_size)
+    return collate(table, pad_id=pad_id, image_size=image_size, feature_shape=feature_shape)

@@ -11,6 +11,7 @@ import torch
 
 from phiray.batch import Batch, StepInput
 from phiray.config.data import padded_length
+from phiray.data.feature_view import features_from_table
 from phiray.data.pixels import pixels_from_table
 from phiray.data.row_packing import packed_index
 from phiray.types import FILLER_ROW, IGNORE_INDEX, BadRow
@@ -23,6 +24,7 @@ def collate_step(
     pad_id: int,
     image_size: int | None,
     max_packed_length: int | None = None,
+    feature_shape: tuple[int, int] | None = None,
 ) -> StepInput:
     """Cut the rows of one step into `accumulation` equal micro-batches, in order."""
     size = table.num_rows // accumulation
@@ -32,6 +34,7 @@ def collate_step(
             pad_id=pad_id,
             image_size=image_size,
             max_packed_length=max_packed_length,
+            feature_shape=feature_shape,
         )
         for index in range(accumulation)
     ]
@@ -39,7 +42,12 @@ def collate_step(
 
 
 def collate(
-    table: pa.Table, *, pad_id: int, image_size: int | None, max_packed_length: int | None = None
+    table: pa.Table,
+    *,
+    pad_id: int,
+    image_size: int | None,
+    max_packed_length: int | None = None,
+    feature_shape: tuple[int, int] | None = None,
 ) -> tuple[Batch, list[BadRow]]:
     """Pad rows into one batch; a filler or bad row is all padding, weighs 0 and has no image.
 
@@ -50,6 +58,8 @@ def collate(
             a size every batch has them, also with 0 images, so that each rank runs the projector.
         max_packed_length: run the rows end to end in sequences of at most so many tokens; none
             runs each by itself.
+        feature_shape: (patches, vision_hidden) of rows that hold features, which then stand in the
+            place of pixels.
 
     Returns:
         The batch, and the rows that could not be used.
@@ -69,9 +79,12 @@ def collate(
     if max_packed_length is not None:
         index = packed_index(lengths.tolist(), seq=tokens.shape[1], max_length=max_packed_length)
         batch["packed_index"] = torch.from_numpy(index)
-    if image_size is not None:
-        pixels = pixels_from_table(table.filter(pa.array(is_good)), image_size=image_size)
-        batch["pixel_values"] = torch.from_numpy(pixels)
+    good = table.filter(pa.array(is_good))
+    if feature_shape is not None:
+        features = torch.from_numpy(features_from_table(good, shape=feature_shape))
+        batch["image_features"] = features.view(torch.bfloat16)
+    elif image_size is not None:
+        batch["pixel_values"] = torch.from_numpy(pixels_from_table(good, image_size=image_size))
     return batch, _bad_rows(table)
 
 

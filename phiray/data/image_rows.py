@@ -4,6 +4,7 @@ Source: DESIGN 6 (a row is a position).
 Limits: rows are tokenised and images read when asked for, so a process holds texts and paths only.
 """
 
+import copy
 import hashlib
 import socket
 from collections import Counter
@@ -17,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from phiray.data.cache.node_cache import NodeCache
+from phiray.data.feature_view import FeatureView
 from phiray.data.mixture import RowRange
 from phiray.data.row_formats import RowFormat
 from phiray.data.rows import FILLER, Row, bad_row, table_from_rows
@@ -92,6 +94,7 @@ class ImageRows(Generic[Example]):
         self._format = row_format
         self._folder = folder
         self._cache = cache
+        self._features: FeatureView | None = None
         self._rows = [
             (number, index)
             for number, example in enumerate(examples)
@@ -151,6 +154,13 @@ class ImageRows(Generic[Example]):
             ]
         )
 
+    def with_features(self, view: FeatureView) -> "ImageRows[Example]":
+        """Return the same rows with what the tower made of their images, in place of these."""
+        rows = copy.copy(self)
+        rows._features = view
+        rows.rows_per_block = view.rows_per_block(at_most=ROWS_PER_BLOCK)
+        return rows
+
     def estimate_lengths(self) -> npt.NDArray[np.int64]:
         """Say about how many tokens each row has, by its characters: (num_rows,)."""
         estimate = self._format.estimate_length
@@ -172,6 +182,8 @@ class ImageRows(Generic[Example]):
             return bad_row(row_id, reason="too long", detail=f"{example.key}: {error.message}")
         if example.path is None:
             return Row(row_id, row.input_ids, row.labels)
+        if self._features is not None:
+            return self._features.row(row_id, row, example.path, folder=self._folder)
         return row_with_image(row_id, row, example.path, folder=self._folder, cache=self._cache)
 
 

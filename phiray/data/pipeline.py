@@ -63,6 +63,7 @@ def stream_steps(
     *,
     pad_id: int,
     image_size: int | None,
+    feature_shape: tuple[int, int] | None = None,
     decode: Decode = "worker",
     num_readers: int = 1,
     num_pipelines: int = 1,
@@ -77,6 +78,7 @@ def stream_steps(
         positions: (steps, accumulation, micro) int64 row ids of this rank.
         pad_id: what fills `input_ids` at the right.
         image_size: side of the images; None for text.
+        feature_shape: (patches, vision_hidden) of rows that hold features: nothing is decoded.
         decode: `worker` decodes in threads of this process, `tasks` in the readers.
         num_readers: actors of this rank.
         num_pipelines: ranks, which all stream through one object store.
@@ -90,7 +92,7 @@ def stream_steps(
         return iter(())
     in_reader = (
         partial(decode_table, image_size=image_size)
-        if image_size is not None and decode == "tasks"
+        if image_size is not None and feature_shape is None and decode == "tasks"
         else None
     )
     tables = _stream_tables(
@@ -107,8 +109,9 @@ def stream_steps(
         accumulation=accumulation,
         pad_id=pad_id,
         image_size=image_size,
-        is_decoded=in_reader is not None,
         max_packed_length=max_packed_length,
+        feature_shape=feature_shape,
+        is_decoded=in_reader is not None or feature_shape is not None,
     )
     return prefetch_in_order(prepare, tables, num_threads=num_threads)
 
@@ -119,8 +122,9 @@ def _prepare_step(
     accumulation: int,
     pad_id: int,
     image_size: int | None,
-    is_decoded: bool,
     max_packed_length: int | None,
+    feature_shape: tuple[int, int] | None,
+    is_decoded: bool,
 ) -> StepInput:
     if image_size is not None and not is_decoded:
         table = decode_table(table, image_size=image_size)
@@ -130,6 +134,7 @@ def _prepare_step(
         pad_id=pad_id,
         image_size=image_size,
         max_packed_length=max_packed_length,
+        feature_shape=feature_shape,
     )
 
 

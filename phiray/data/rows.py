@@ -21,12 +21,14 @@ ROW_SCHEMA = pa.schema(
         ("input_ids", pa.list_(pa.int32())),
         ("labels", pa.list_(pa.int32())),
         ("image", pa.large_binary()),
+        ("image_features", pa.large_binary()),
         ("error", pa.string()),
         ("detail", pa.string()),
     ]
 )
 """Columns of `RowSource.read`: `labels` are not shifted; `image` holds the encoded bytes and is
-null in a text row; `error` (the reason) and `detail` are null where all is well."""
+null in a text row; `image_features` stands in its place where the tower has run before, and holds
+(patches, vision_hidden) bf16; `error` (the reason) and `detail` are null where all is well."""
 
 
 class RowSource(Protocol):
@@ -100,6 +102,7 @@ class Row:
     input_ids: Sequence[int] = ()
     labels: Sequence[int] = ()
     image: bytes | None = None
+    image_features: bytes | None = None
     error: str | None = None
     detail: str | None = None
 

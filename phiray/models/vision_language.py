@@ -71,7 +71,13 @@ class VisionLanguageModel(nn.Module):
         return inputs_embeds.masked_scatter(places.unsqueeze(-1), image_embeds)
 
     def encode_images(self, batch: Batch) -> Tensor | None:
-        """Run the frozen tower -> (images, patches, vision_hidden), or none without an image."""
+        """Run the frozen tower -> (images, patches, vision_hidden), or none without an image.
+
+        Where the batch holds features of a cache, the tower does not run.
+        """
+        cached = batch.get("image_features")
+        if cached is not None:
+            return cached.float() if len(cached) else None
         pixel_values = batch.get("pixel_values")
         if pixel_values is None or len(pixel_values) == 0:
             return None

@@ -5,7 +5,7 @@ Limits: plain data; nothing here knows Ray.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from phiray.data.mixture import RowRange
 from phiray.data.rows import RowSource
 from phiray.data.sources.annotations import Excluded
 from phiray.errors import DataError, ExitCode
+from phiray.models.interface import FeatureTower
 from phiray.storage import AnyPath, is_url, join, path_of
 from phiray.text.tokenizer import TOKENIZER_FILE, Tokenizer
 from phiray.training.objective import Objective
@@ -38,6 +39,18 @@ TOKENIZER_SETTINGS_FILE = "tokenizer_config.json"
 
 
 @dataclass(frozen=True)
+class Pictures:
+    """The pictures of a stage's rows and the tower that sees them, for a cache of its features."""
+
+    folder: AnyPath
+    """Of the pictures."""
+    paths: tuple[AnyPath, ...]
+    """Each once, in the order of the rows, those of the training part first."""
+    load_tower: Callable[[], FeatureTower]
+    """Reads the frozen tower."""
+
+
+@dataclass(frozen=True)
 class PreparedData:
     """What the record of a run says of its data."""
 
@@ -53,6 +66,10 @@ class PreparedData:
     """The sources of the rows with their weights; none where there is one."""
     images: Mapping[int, AnyPath] = field(default_factory=dict)
     """The file of each image that is trained on, by id; none for text."""
+    pictures: Pictures | None = None
+    """None for text."""
+    features: Path | None = None
+    """The list of their features in the cache; none without a cache."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +92,8 @@ class StageParts:
     """Side of the pictures in pixels; none for text."""
     ledger: Ledger
     """Ids learnt from, ancestors included."""
+    feature_shape: tuple[int, int] | None = None
+    """(patches, vision_hidden) where rows hold features of a cache in the place of pictures."""
 
 
 def merge_ledgers(*ledgers: Ledger) -> Ledger:

@@ -57,6 +57,7 @@ def build_validation(
             own[start : start + size],
             pad_id=parts.tokenizer.pad_id,
             image_size=parts.image_size,
+            feature_shape=parts.feature_shape,
         )
         batches.append(batch)
         bad_rows += bad

@@ -141,3 +141,27 @@ def test_real_images_give_no_bad_row(shared_data: Path) -> None:
 
     assert not step.bad_rows
     assert step.micro_batches[0]["pixel_values"].shape == (rows.num_rows, 3, 32, 32)
+
+
+def test_collate_keeps_features_in_step_with_rows() -> None:
+    features = torch.randn(2, 3, 2).to(torch.bfloat16)  # (images, patches, vision_hidden)
+    data = [row.view(torch.int16).numpy().tobytes() for row in features]
+    rows = [
+        Row(5, [1], [1], image_features=data[1]),
+        bad_row(6, reason="broken image", detail="cut"),
+        FILLER,
+        Row(7, [1], [1]),  # a row of text
+        Row(8, [1], [1], image_features=data[0]),
+    ]
+    batch, bad = collate(
+        table_from_rows(rows), pad_id=PAD, image_size=IMAGE_SIZE, feature_shape=(3, 2)
+    )
+    assert torch.equal(batch["image_features"], features[[1, 0]])
+    assert "pixel_values" not in batch
+    assert batch["loss_weights"].tolist() == [1.0, 0.0, 0.0, 1.0, 1.0]
+    assert [row.row_id for row in bad] == [6]
+    none, _ = collate(
+        table_from_rows([FILLER]), pad_id=PAD, image_size=IMAGE_SIZE, feature_shape=(3, 2)
+    )
+    assert none["image_features"].shape == (0, 3, 2)
+    assert none["image_features"].dtype == torch.bfloat16

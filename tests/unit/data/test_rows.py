@@ -15,13 +15,16 @@ from phiray.types import FILLER_ROW
 
 
 def test_table_keeps_rows_as_they_are() -> None:
-    table = table_from_rows([Row(7, [1, 2], [-100, 2], image=b"jpeg"), Row(3, [4], [4])])
+    table = table_from_rows(
+        [Row(7, [1, 2], [-100, 2], image=b"jpeg"), Row(3, [4], [4], image_features=b"bf16")]
+    )
     assert table.to_pylist() == [
         {
             "row_id": 7,
             "input_ids": [1, 2],
             "labels": [-100, 2],
             "image": b"jpeg",
+            "image_features": None,
             "error": None,
             "detail": None,
         },
@@ -30,6 +33,7 @@ def test_table_keeps_rows_as_they_are() -> None:
             "input_ids": [4],
             "labels": [4],
             "image": None,
+            "image_features": b"bf16",
             "error": None,
             "detail": None,
         },

@@ -97,3 +97,26 @@ def test_tower_gets_no_gradient_and_the_projector_does() -> None:
     assert all(parameter.grad is None for parameter in model.vision.parameters())
     gradients = [parameter.grad for parameter in model.projector.parameters()]
     assert all(gradient is not None and gradient.abs().sum() > 0 for gradient in gradients)
+
+
+def test_features_of_a_cache_stand_for_pixels() -> None:
+    model = tiny_vlm()
+    batch, cached = image_batch(2), image_batch(2)
+    features = model.encode_images(batch)
+    assert features is not None
+    cached["image_features"] = features.to(torch.bfloat16)
+    del cached["pixel_values"]
+    wanted = model.embed_batch(batch, image_features=features.to(torch.bfloat16).float())
+    torch.testing.assert_close(model.embed_batch(cached), wanted, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["linear", "mlp", "moe"])
+def test_a_batch_without_features_gives_the_projector_a_gradient(kind: str) -> None:
+    model = tiny_vlm(ProjectorConfig.model_validate({"kind": kind}))
+    batch = make_batch(random_ids(2, 6))
+    plain = model.embed_batch(batch)
+    batch["image_features"] = torch.zeros(0, NUM_PATCHES, VISION_HIDDEN, dtype=torch.bfloat16)
+    embeds = model.embed_batch(batch)
+    torch.testing.assert_close(embeds, plain, rtol=0, atol=0)
+    torch.autograd.backward(embeds.sum())
+    assert all(parameter.grad is not None for parameter in model.projector.parameters())

@@ -13,7 +13,7 @@ LAYERS = (
     {"config", "text", "images", "runtime", "terminal", "tables"},
     {"data", "fetch", "models", "losses", "checkpoints", "clusters"},
     {"training", "planning"},
-    {"stages", "world"},
+    {"features", "stages", "world"},
     {"evals"},
     {"jobs"},
     {"chain"},

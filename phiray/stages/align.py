@@ -4,6 +4,8 @@ Source: LLaVA's first stage (arXiv 2304.08485), on COCO captions.
 Limits: one image per row; the caption follows the image without a prompt.
 """
 
+from functools import partial
+
 from phiray.config.model import ModelDescription
 from phiray.config.stages import AlignConfig
 from phiray.data.image_rows import ImageRows
@@ -38,7 +40,11 @@ def prepare(config: AlignConfig, *, progress: Progress | None = None) -> Prepare
     ClipTower(config.vision)
     rows = _rows(config, progress=progress)
     return prepare_image_rows(
-        rows, config.data, validation=_validation_rows(config), progress=progress
+        rows,
+        config.data,
+        validation=_validation_rows(config),
+        load_tower=partial(ClipTower, config.vision),
+        progress=progress,
     )
 
 

@@ -3,6 +3,8 @@
 Limits: samples, so that a large data set is judged in seconds; the run itself counts on.
 """
 
+from collections.abc import Callable
+
 from phiray.config.data import ImageDataConfig
 from phiray.data.image_rows import ImageRows
 from phiray.data.length_sample import check_lengths
@@ -10,7 +12,9 @@ from phiray.data.picture_sample import check_pictures
 from phiray.data.rows import join_fingerprints
 from phiray.data.sources.coco import CaptionedImage
 from phiray.data.sources.conversations import Conversation
-from phiray.stages.parts import Ledger, PreparedData
+from phiray.models.interface import FeatureTower
+from phiray.stages.parts import Ledger, Pictures, PreparedData
+from phiray.storage import join, path_of
 from phiray.types import Progress
 
 AnyImageRows = ImageRows[CaptionedImage] | ImageRows[Conversation]
@@ -21,6 +25,7 @@ def prepare_image_rows(
     config: ImageDataConfig,
     *,
     validation: AnyImageRows | None,
+    load_tower: Callable[[], FeatureTower],
     progress: Progress | None,
 ) -> PreparedData:
     """Refuse rows of which too many could not be used, and say what the rows are.
@@ -29,6 +34,7 @@ def prepare_image_rows(
         rows: those that are trained on.
         config: of the data.
         validation: those that the run measures itself on; none if it does not.
+        load_tower: reads the tower that sees the pictures.
         progress: told of what takes long.
 
     Raises:
@@ -49,6 +55,18 @@ def prepare_image_rows(
             for example in rows.examples
             if example.image_id is not None and example.path is not None
         },
+        pictures=Pictures(
+            folder=join(path_of(config.root), config.images),
+            paths=tuple(
+                dict.fromkeys(
+                    example.path
+                    for part in parts
+                    for example in part.examples
+                    if example.path is not None
+                )
+            ),
+            load_tower=load_tower,
+        ),
     )
 
 

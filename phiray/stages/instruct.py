@@ -4,6 +4,8 @@ Source: LLaVA's second stage (arXiv 2304.08485), on LLaVA-Instruct rows.
 Limits: full fine-tuning; no LoRA yet.
 """
 
+from functools import partial
+
 from phiray.config.model import VisionConfig
 from phiray.config.stages import InstructConfig, image_length_fault
 from phiray.data.image_rows import ImageRows
@@ -20,7 +22,7 @@ from phiray.stages.given_model import (
 )
 from phiray.stages.images import image_ledger, prepare_image_rows
 from phiray.stages.parts import PreparedData, StageParts, merge_ledgers, read_tokenizer
-from phiray.stages.restore import load_model, read_outline
+from phiray.stages.restore import load_model, load_tower, read_outline
 from phiray.training.objective import Objective
 from phiray.types import Progress
 
@@ -52,6 +54,7 @@ def prepare(config: InstructConfig, *, progress: Progress | None = None) -> Prep
         rows,
         config.data,
         validation=_validation_rows(config, outline.description.vision),
+        load_tower=partial(load_tower, config.checkpoint),
         progress=progress,
     )
 

@@ -15,6 +15,7 @@ from phiray.data.image_sets import caption_rows
 from phiray.data.pipeline import Decode, stream_steps
 from phiray.data.sources.coco import CaptionedImage
 from phiray.types import FILLER_ROW
+from tests.feature_builders import rows_with_features
 from tests.image_builders import IMAGE_SIZE, NUM_PATCHES, write_image_world
 from tests.step_reader import read_steps
 
@@ -90,6 +91,27 @@ def test_stream_steps_equals_read_steps(
     assert read == positions.tolist()
     reasons = {bad.reason for step in streamed for bad in step.bad_rows}
     assert reasons == {"not an image", "missing image"}
+
+
+@pytest.mark.usefixtures("shared_ray")
+@pytest.mark.parametrize(("decode", "num_readers"), [("worker", 1), ("tasks", 2)])
+def test_features_come_as_rows_in_the_same_order(
+    tmp_path: Path, decode: Decode, num_readers: int
+) -> None:
+    rows, view = rows_with_features(tmp_path)
+    positions = planned_positions(rows.num_rows)
+    options = {"pad_id": PAD, "image_size": IMAGE_SIZE, "feature_shape": view.shape}
+    expected = list(read_steps(rows, positions, **options))  # type: ignore[arg-type]  # of each kind
+
+    streamed = list(
+        stream_steps(rows, positions, decode=decode, num_readers=num_readers, **options)  # type: ignore[arg-type]
+    )
+
+    assert len(streamed) == len(expected)
+    for left, right in zip(streamed, expected, strict=True):
+        assert_equal_steps(left, right)
+    assert {bad.reason for step in streamed for bad in step.bad_rows} == {"not an image"}
+    assert streamed[0].micro_batches[0]["image_features"].dtype == torch.bfloat16
 
 
 @pytest.mark.usefixtures("shared_ray")

@@ -6,6 +6,7 @@ import torch
 from phiray.data.batches import read_batch
 from phiray.data.image_sets import caption_rows
 from phiray.data.text_rows import TextRows
+from tests.feature_builders import rows_with_features
 from tests.image_builders import IMAGE_SIZE, NUM_PATCHES, write_image_world
 from tests.step_reader import read_steps
 from tests.text_builders import write_token_rows
@@ -39,3 +40,20 @@ def test_rows_that_cannot_be_read_have_no_weight_and_are_listed(tmp_path: Path) 
     batch, bad_rows = read_batch(rows, np.array([4, 0]), pad_id=PAD, image_size=IMAGE_SIZE)
     assert [row.row_id for row in bad_rows] == [4, 0]
     assert batch["loss_weights"].tolist() == [0.0, 0.0]
+
+
+def test_rows_with_features_give_what_the_steps_of_a_run_give(tmp_path: Path) -> None:
+    rows, view = rows_with_features(tmp_path)
+    ids = np.array([4, 0, 7])
+    batch, bad_rows = read_batch(
+        rows, ids, pad_id=PAD, image_size=IMAGE_SIZE, feature_shape=view.shape
+    )
+    assert bad_rows == []
+    assert batch["image_features"].shape == (3, *view.shape)
+    assert "pixel_values" not in batch
+    (step,) = read_steps(
+        rows, ids.reshape(1, 1, 3), pad_id=PAD, image_size=IMAGE_SIZE, feature_shape=view.shape
+    )
+    for key, value in batch.items():
+        assert isinstance(value, torch.Tensor)
+        torch.testing.assert_close(value, dict(step.micro_batches[0])[key], rtol=0, atol=0)

@@ -3,12 +3,18 @@ from pathlib import Path
 import pytest
 
 from phiray.config.data import ImageDataConfig
+from phiray.data.feature_view import name_of
 from phiray.data.image_sets import caption_rows, conversation_rows
 from phiray.errors import DataError
+from phiray.models.interface import FeatureTower
 from phiray.stages.images import prepare_image_rows
 from tests.image_builders import NUM_PATCHES, BuildRows, write_image_world
 
 ROWS = [caption_rows, conversation_rows]
+
+
+def no_tower() -> FeatureTower:
+    raise AssertionError("the tower is read only for a cache of its features")
 
 
 def config_of(folder: Path, *, max_length: int = 400) -> ImageDataConfig:
@@ -20,10 +26,17 @@ def config_of(folder: Path, *, max_length: int = 400) -> ImageDataConfig:
 def test_whole_rows_are_told_by_what_they_are(tmp_path: Path, kind: BuildRows) -> None:
     config = config_of(tmp_path)
     rows = kind(config, num_patches=NUM_PATCHES, seed=0)
-    prepared = prepare_image_rows(rows, config, validation=None, progress=None)
+    prepared = prepare_image_rows(rows, config, validation=None, load_tower=no_tower, progress=None)
     assert prepared.fingerprint == rows.fingerprint
     assert prepared.quick_fingerprint == rows.quick_fingerprint
     assert prepared.counts["rows"] == rows.num_rows > 0
+    assert prepared.pictures is not None
+    assert prepared.pictures.load_tower is no_tower
+    found = {
+        str(path.relative_to(str(prepared.pictures.folder))) for path in tmp_path.rglob("*.jpg")
+    }
+    assert found >= {name_of(path, prepared.pictures.folder) for path in prepared.pictures.paths}
+    assert len(set(prepared.pictures.paths)) == prepared.counts["images"]
 
 
 @pytest.mark.parametrize("kind", ROWS)
@@ -33,7 +46,7 @@ def test_broken_pictures_are_refused(tmp_path: Path, kind: BuildRows) -> None:
         picture.write_bytes(b"no picture")
     rows = kind(config, num_patches=NUM_PATCHES, seed=0)
     with pytest.raises(DataError, match="pictures that were looked at cannot be used"):
-        prepare_image_rows(rows, config, validation=None, progress=None)
+        prepare_image_rows(rows, config, validation=None, load_tower=no_tower, progress=None)
 
 
 @pytest.mark.parametrize("kind", ROWS)
@@ -41,17 +54,19 @@ def test_rows_that_do_not_fit_are_refused(tmp_path: Path, kind: BuildRows) -> No
     config = config_of(tmp_path, max_length=8)
     rows = kind(config, num_patches=NUM_PATCHES, seed=0)
     with pytest.raises(DataError, match=r"data\.max_length is .* take more tokens"):
-        prepare_image_rows(rows, config, validation=None, progress=None)
+        prepare_image_rows(rows, config, validation=None, load_tower=no_tower, progress=None)
 
 
 def test_validation_rows_are_looked_at_and_told_apart_as_well(tmp_path: Path) -> None:
     config = config_of(tmp_path / "a")
     rows = caption_rows(config, num_patches=NUM_PATCHES, seed=0)
     other = caption_rows(config_of(tmp_path / "b"), num_patches=NUM_PATCHES, seed=0)
-    prepared = prepare_image_rows(rows, config, validation=other, progress=None)
+    prepared = prepare_image_rows(
+        rows, config, validation=other, load_tower=no_tower, progress=None
+    )
     assert prepared.fingerprint == f"{rows.fingerprint}+{other.fingerprint}"
     assert prepared.quick_fingerprint == f"{rows.quick_fingerprint}+{other.quick_fingerprint}"
     for picture in (tmp_path / "b").rglob("*.jpg"):
         picture.write_bytes(b"no picture")
     with pytest.raises(DataError, match="pictures that were looked at cannot be used"):
-        prepare_image_rows(rows, config, validation=other, progress=None)
+        prepare_image_rows(rows, config, validation=other, load_tower=no_tower, progress=None)

@@ -1,0 +1,1 @@
+"""What the frozen CLIP makes of pictures, computed once and kept."""

@@ -259,11 +259,14 @@ def prepare_data_command(
             if address == "auto":
                 from phiray.jobs.prepare import prepare_stage
 
-                counts = prepare_stage(settings, attach=True, progress=display.progress).counts
+                prepared = prepare_stage(
+                    settings, attach=True, progress=display.progress, note=display.note
+                )
             else:
-                from phiray.stages.registry import stage_module
+                from phiray.jobs.features import prepare_here
 
-                counts = stage_module(stage).prepare(settings, progress=display.progress).counts
+                prepared = prepare_here(settings, progress=display.progress, note=display.note)
+            counts = prepared.counts
         except (KeyboardInterrupt, SystemExit):
             display.note("stopped; the same command goes on with what is missing")
             raise

@@ -21,6 +21,7 @@ from phiray.config.stages import (
 )
 from phiray.config.training import TrainingConfig
 from phiray.data.order import plan_order, rank_positions
+from phiray.jobs.features import with_cached_features
 from phiray.jobs.run_folder import run_folder
 from phiray.stages.parts import StageParts, checkpoint_texts
 from phiray.stages.registry import stage_module
@@ -174,9 +175,12 @@ def instruct_config(world: Path, runs: Path, *, checkpoint: Path) -> InstructCon
     )
 
 
-def train(config: AnyStageConfig, *, device: torch.device = CPU) -> Trained:
+def train(
+    config: AnyStageConfig, *, device: torch.device = CPU, features: Path | None = None
+) -> Trained:
     """Do what a worker does, with rows that are read in this process."""
-    parts = stage_module(config.stage).build(config)
+    listed = None if features is None else str(features)
+    parts = with_cached_features(stage_module(config.stage).build(config), config, features=listed)
     before = {name: tensor.clone() for name, tensor in parts.model.state_dict().items()}
     collective = Collective()
     state = build_state(
@@ -205,6 +209,7 @@ def train(config: AnyStageConfig, *, device: torch.device = CPU) -> Trained:
         pad_id=parts.tokenizer.pad_id,
         image_size=parts.image_size,
         max_packed_length=data.max_packed_length if isinstance(data, ImageDataConfig) else None,
+        feature_shape=parts.feature_shape,
     )
     settings = LoopSettings(
         training=config.training,

@@ -41,11 +41,13 @@ def stage_paths(config: AnyStageConfig) -> dict[str, str]:
 def input_paths(config: AnyStageConfig) -> dict[str, str]:
     """Return all that a run reads, by the keys of the settings; what is below `data.root` apart."""
     data = config.data
-    paths = stage_paths(config) | (
-        {"data.images": data.images}
-        if isinstance(data, ImageDataConfig)
-        else {"data.prepared": data.prepared}
-    )
+    paths = stage_paths(config)
+    if isinstance(data, ImageDataConfig):
+        paths["data.images"] = data.images
+        if data.feature_folder is not None:
+            paths["data.feature_cache"] = str(data.feature_folder)
+    else:
+        paths["data.prepared"] = data.prepared
     del paths["run.output_dir"]
     return {key: path for key, path in paths.items() if is_url(path) or Path(path).is_absolute()}
 

@@ -20,6 +20,8 @@ class WorkerPayload(TypedDict):
     """The run's manifest, JSON; it travels with each checkpoint."""
     rows: str
     """Hash of the rows as the driver sees them (`RowSource.quick_fingerprint`)."""
+    features: str | None
+    """Absolute path of the list of cached features; none without a cache."""
     start: str
     """Names this start of the run; Ray starts its workers anew under the same name."""
     node: str

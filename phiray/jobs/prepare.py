@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 import ray
@@ -31,9 +31,9 @@ from phiray.errors import (
     payload_from_error,
 )
 from phiray.jobs.cluster.shared_storage import PATIENCE_SECONDS
+from phiray.jobs.features import prepare_here
 from phiray.runtime import possible_growth, ray_session
 from phiray.stages.parts import PreparedData
-from phiray.stages.registry import stage_module
 from phiray.stages.text import prepare_text_stage
 from phiray.types import Progress
 
@@ -45,7 +45,11 @@ _FIELDS = ("key", "path", "offset", "num_bytes")
 
 
 def prepare_stage(
-    config: AnyStageConfig, *, attach: bool, progress: Progress | None = None
+    config: AnyStageConfig,
+    *,
+    attach: bool,
+    progress: Progress | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> PreparedData:
     """Do once what need not be done by each worker, and say all that is wrong with inputs.
 
@@ -53,13 +57,14 @@ def prepare_stage(
         config: the stage's settings; paths are absolute if this is a job.
         attach: this process is a job of a cluster, whose nodes tokenise.
         progress: told of what takes long.
+        note: told what a cache of features will take.
 
     Raises:
         PhirayError: as the stage's own `prepare`.
     """
     if attach and isinstance(config, ScratchConfig | LitgptConfig):
         return prepare_text_stage(config, progress=progress, run_shards=run_on_cluster)
-    return stage_module(config.stage).prepare(config, progress=progress)
+    return prepare_here(config, progress=progress, note=note)
 
 
 def run_on_cluster(writer: ShardWriter, tasks: Sequence[ShardTask], on_done: OnDone) -> None:

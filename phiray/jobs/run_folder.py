@@ -50,6 +50,9 @@ _MAY_CHANGE = (
     "vision.weights",
 )
 """Settings that a resumed run may change: they do not alter what is learnt."""
+_PLACES = ("data.feature_cache",)
+"""Settings whose folder may change, but not whether there is any: what it holds is known by its
+hash, in the run's manifest."""
 
 
 def check_run_folder(config: AnyStageConfig, *, resume: bool) -> Path:
@@ -286,4 +289,6 @@ def differences(old: object, new: object, path: str = "") -> list[str]:
             for key in keys
             for line in differences(old.get(key), new.get(key), f"{path}{key}.")
         ]
+    if path[:-1] in _PLACES and old is not None and new is not None:
+        return []
     return [] if old == new else [f"{path[:-1]} was {old!r}, now {new!r}"]

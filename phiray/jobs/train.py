@@ -35,6 +35,7 @@ from phiray.errors import (
 from phiray.jobs.cluster.shared_storage import RAY_FOLDER, node_id
 from phiray.jobs.display import Display
 from phiray.jobs.faults import read_fault
+from phiray.jobs.features import identify_features
 from phiray.jobs.node_watch import noticed_nodes
 from phiray.jobs.paths import with_absolute_paths
 from phiray.jobs.payload import TrainedRun, WorkerPayload
@@ -124,7 +125,7 @@ def train_stage(
     if (run_dir / RESULT_FILE).exists():
         display.note(f"{run_dir.name} is already complete.")
         return read_summary(run_dir)
-    data = prepare_stage(config, attach=attach, progress=display.progress)
+    data = prepare_stage(config, attach=attach, progress=display.progress, note=display.note)
     pinned = _open_run(
         config, run_dir, data=data, resume=resume, display=display, sign_images=sign_images
     )
@@ -136,9 +137,7 @@ def train_stage(
         waiting = told_of_needs(config, run_dir, display=display) if attach else nullcontext()
         try:
             with waiting:
-                trained = _fit(
-                    pinned, run_dir, rows=data.quick_fingerprint, callbacks=callbacks, attach=attach
-                )
+                trained = _fit(pinned, run_dir, data=data, callbacks=callbacks, attach=attach)
         except (KeyboardInterrupt, SystemExit):
             display.note(
                 f"{run_dir.name}: stopped. It goes on from its last checkpoint with `train "
@@ -189,7 +188,7 @@ def _open_run(
     if not resume:
         create_run_folder(config)  # only now: a mistake in the inputs leaves no run behind
         keep_trained_images(run_dir, signed)
-    models = identify_models(pinned, progress=display.progress)
+    models = identify_models(pinned, progress=display.progress) | identify_features(data)
     write_manifest(run_dir, data=data, models=models, seed=config.run.seed)
     update_settings(config)  # only now: data and models are those that the run was started with
     _tell_excluded(run_dir, data, display=display)
@@ -314,7 +313,7 @@ def _fit(
     config: AnyStageConfig,
     run_dir: Path,
     *,
-    rows: str,
+    data: PreparedData,
     callbacks: Sequence[UserCallback],
     attach: bool,
 ) -> TrainedRun:
@@ -322,7 +321,8 @@ def _fit(
         "config": config.model_dump(mode="json"),
         "run_dir": str(run_dir),
         "manifest": (run_dir / MANIFEST_FILE).read_text(encoding="utf-8"),
-        "rows": rows,
+        "rows": data.quick_fingerprint,
+        "features": None if data.features is None else str(data.features),
         "start": uuid.uuid4().hex[:12],
         "node": node_id(),
     }

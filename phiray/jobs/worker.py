@@ -28,6 +28,7 @@ from phiray.data.pipeline import resolve_decode, stream_steps
 from phiray.errors import ClusterError, ExitCode, PhirayError, exit_code_of, payload_from_error
 from phiray.jobs.cluster.shared_storage import check_rows, node_name, refuse_unshared
 from phiray.jobs.faults import read_fault, write_fault
+from phiray.jobs.features import with_cached_features
 from phiray.jobs.gauges import StepGauges
 from phiray.jobs.payload import TrainedRun, WorkerPayload
 from phiray.jobs.preemption import ask_preemption
@@ -151,7 +152,9 @@ def _train(payload: WorkerPayload) -> TrainedRun:
     torch.set_num_threads(num_threads(config.cluster, workers_here=context.get_local_world_size()))
     collective = current_collective()
     device = ray.train.torch.get_device()
-    parts = stage_module(config.stage).build(config)
+    parts = with_cached_features(
+        stage_module(config.stage).build(config), config, features=payload["features"]
+    )
     check_rows(payload, [parts.source, parts.validation])
     state = build_state(
         parts.objective, training=config.training, collective=collective, device=device
@@ -254,6 +257,7 @@ def _steps(
         positions,
         pad_id=parts.tokenizer.pad_id,
         image_size=parts.image_size,
+        feature_shape=parts.feature_shape,
         decode=resolve_decode(
             decode,
             use_gpu=config.cluster.use_gpu,

@@ -4,7 +4,7 @@ import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import pytest
 from typer.testing import CliRunner
@@ -334,13 +334,11 @@ def test_data_check_of_a_file_looks_at_the_data_of_its_stage(
 
 
 def test_data_prepare_prints_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    prepare = Calls(PreparedData("f", "q", {"rows": 12}))
-    module = SimpleNamespace(prepare=prepare)
-    calls = stand_in(monkeypatch, "phiray.stages.registry", "stage_module", module)
+    data = PreparedData("f", "q", {"rows": 12})
+    prepare = stand_in(monkeypatch, "phiray.jobs.features", "prepare_here", data)
     assert json.loads(run("data", "prepare", "scratch", "--config", "tiny", "--json")) == {
         "rows": 12
     }
-    assert calls.positional == ("scratch",)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert "12" in run(
         *("data", "prepare", "scratch", "--config", "tiny", "--set", "data.root=~/data")

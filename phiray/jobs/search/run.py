@@ -91,7 +91,10 @@ def run_search(config: AnySearch, *, display: Display, attach: bool = False) -> 
     is_open = len(log.endings) < num_trials(config.search, trials)
     if is_open and (limit is None or spent_tokens(folder) < limit):
         check_inputs(
-            trial_config(config, trials[0], folder=folder), folder, progress=display.progress
+            trial_config(config, trials[0], folder=folder),
+            folder,
+            progress=display.progress,
+            note=display.note,
         )
         run_trials(config, trials, folder=folder, log=log, display=display, attach=attach)
         trials = plan_trials(config, folder)  # Optuna has drawn some

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -114,3 +115,24 @@ def test_longest_row_is_the_longest_whose_padding_fits() -> None:
     for positions in (8, 15, 16, 100):
         assert padded_length(longest_row(positions)) <= positions
         assert padded_length(longest_row(positions) + 1) > positions
+
+
+def test_features_lie_below_the_root_unless_absolute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert ImageDataConfig().feature_folder is None
+    for place, folder in {
+        "features": "/data/features",
+        "/disk/features": "/disk/features",
+        "~/features": "/home/me/features",
+    }.items():
+        assert ImageDataConfig(root="/data", feature_cache=place).feature_folder == Path(folder)
+    url = "s3://bucket/data"
+    assert ImageDataConfig(root=url, feature_cache="/disk").feature_folder == Path("/disk")
+
+
+@pytest.mark.parametrize(
+    ("root", "place"), [("s3://bucket/data", "features"), ("/data", "s3://bucket/features")]
+)
+def test_features_are_kept_in_a_folder_and_at_no_url(root: str, place: str) -> None:
+    with pytest.raises(ValidationError, match=f"feature_cache is '{place}', which would lie at a"):
+        ImageDataConfig(root=root, feature_cache=place)

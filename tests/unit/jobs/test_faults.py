@@ -10,6 +10,7 @@ def payload(run_dir: Path, start: str) -> WorkerPayload:
         "run_dir": str(run_dir),
         "manifest": "{}",
         "rows": "",
+        "features": None,
         "start": start,
         "node": "here",
     }

@@ -76,6 +76,9 @@ def test_what_a_run_reads_is_named_by_its_settings() -> None:
         "checkpoint": "/s/align",
         "data.images": "s3://bucket/images",
     }
+    assert input_paths(
+        load_config("phi-2", "align", overrides=["data.root=/s", "data.feature_cache=features"])
+    ) == {"data.root": "/s", "data.feature_cache": "/s/features"}
     places = ["data.root=/s/data", "data.prepared=/s/prepared"]
     assert input_paths(load_config("phi-2", "scratch", overrides=places)) == {
         "data.root": "/s/data",

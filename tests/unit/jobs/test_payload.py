@@ -13,6 +13,7 @@ def test_worker_payload_survives_json() -> None:
         "run_dir": "runs/a",
         "manifest": "{}",
         "rows": "",
+        "features": None,
         "start": "first",
         "node": "here",
     }

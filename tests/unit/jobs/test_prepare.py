@@ -42,14 +42,12 @@ def test_text_is_tokenised_on_the_cluster_only_in_its_jobs(
         asked.append(run_shards)
         return DATA
 
-    class Module:
-        @staticmethod
-        def prepare(_: AnyStageConfig, *, progress: None) -> object:
-            asked.append("here")
-            return DATA
+    def prepare_here(_: AnyStageConfig, *, progress: None, note: None) -> object:
+        asked.append("here")
+        return DATA
 
     monkeypatch.setattr(job, "prepare_text_stage", prepare_text_stage)
-    monkeypatch.setattr(job, "stage_module", lambda _: Module)
+    monkeypatch.setattr(job, "prepare_here", prepare_here)
     assert prepare_stage(load_config("tiny", stage), attach=attach) is DATA
     assert asked == [run_on_cluster if attach and stage != "align" else "here"]
 

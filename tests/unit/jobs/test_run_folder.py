@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from phiray.config.load import config_from_file
-from phiray.config.stages import ScratchConfig
+from phiray.config.stages import AlignConfig, ScratchConfig
 from phiray.config.training import ClusterConfig
 from phiray.data.sources.annotations import Excluded
 from phiray.errors import CheckpointError, ConfigError, DataError, ExitCode
@@ -265,3 +265,24 @@ def test_run_has_begun_once_its_settings_are_there(config: ScratchConfig) -> Non
     assert not has_begun(config)
     create_run_folder(config)
     assert has_begun(config)
+
+
+def test_a_resumed_run_may_move_its_features_but_keeps_to_having_them_or_not(
+    tmp_path: Path,
+) -> None:
+    nowhere = tmp_path / "nowhere"
+    plain = align_config(tmp_path, tmp_path / "runs", clip=nowhere, language_model=nowhere)
+
+    def with_features(folder: str | None) -> AlignConfig:
+        data = plain.data.model_copy(update={"feature_cache": folder})
+        return plain.model_copy(update={"data": data})
+
+    check_run_folder(with_features("features"), resume=False)
+    create_run_folder(with_features("features"))
+    check_run_folder(with_features("/elsewhere"), resume=True)
+    match = r"data\.feature_cache was 'features', now None"
+    with pytest.raises(ConfigError, match=match):
+        check_run_folder(plain, resume=True)
+    update_settings(plain)
+    with pytest.raises(ConfigError, match=r"data\.feature_cache was None, now 'features'"):
+        check_run_folder(with_features("features"), resume=True)

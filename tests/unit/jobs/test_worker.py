@@ -77,6 +77,7 @@ def payload(config: AnyStageConfig) -> WorkerPayload:
         "run_dir": str(run_folder(config)),
         "manifest": '{"seed": 0}',
         "rows": "never compared on the driver's node",
+        "features": None,
         "start": "first",
         "node": "here",
     }

@@ -45,6 +45,7 @@ def told(tmp_path: Path, *changes: str, start: str = "first") -> WorkerPayload:
         "run_dir": str(tmp_path / "run"),
         "manifest": "{}",
         "rows": "a+b",
+        "features": None,
         "start": start,
         "node": "here",
     }

@@ -57,6 +57,8 @@ class Setup:
     lora_rank: int = 64
     rollout_labels: int = 0
     """Tokens that scheduled sampling fills at most; 0 without it."""
+    caches_features: bool = False
+    """The tower does not run: its features are read from a cache."""
     rollout_caches: bool = False
     """The rollout goes token by token, with a cache."""
 
@@ -158,7 +160,7 @@ def _moments(given: GivenModel, setup: Setup) -> list[Memory]:
     moments = [head, top, bottom]
     if setup.rollout_labels:
         moments.append(_rollout(config, base, kept=kept, setup=setup))
-    if given.tower is not None:
+    if given.tower is not None and not setup.caches_features:
         pictures = tower_working_set(given.tower, setup.rows, narrow=setup.narrow)
         moments.append(replace(base, moment="forward of the tower", copies=0, activations=pictures))
     return moments

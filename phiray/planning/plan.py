@@ -8,15 +8,21 @@ Limits: time is that of computing alone: no start, no data wait, no validation, 
 
 from dataclasses import asdict, dataclass, replace
 
-from phiray.config.data import TextDataConfig
+from phiray.config.data import ImageDataConfig, TextDataConfig
 from phiray.config.stages import AlignConfig, AnyStageConfig, InstructConfig
 from phiray.config.training import ScheduledSamplingMethod
 from phiray.errors import ConfigError, ExitCode
 from phiray.planning.devices import Device
 from phiray.planning.given import GivenModel, find_given_model
-from phiray.planning.memory import Memory, Setup, Strategy, estimate_memory
+from phiray.planning.memory import BF16, Memory, Setup, Strategy, estimate_memory
 from phiray.planning.parameters import count_language_model, count_projector, count_tower
-from phiray.planning.workload import Flops, Rows, count_flops, estimate_rows
+from phiray.planning.workload import (
+    Flops,
+    Rows,
+    caches_features,
+    count_flops,
+    estimate_rows,
+)
 
 STRATEGIES: tuple[Strategy, ...] = ("ddp", "fsdp2", "lora")
 GIB = 2**30
@@ -110,6 +116,8 @@ class Plan:
     tokens: float
     """Of the whole run, padding apart."""
     data_bytes: float
+    feature_bytes: float
+    """Of the cache of features on disk; 0 without one."""
     checkpoint_bytes: int
     """Of one checkpoint; frozen weights are kept once beside them."""
     pace: Pace | None
@@ -153,6 +161,7 @@ def build_plan(config: AnyStageConfig, options: PlanOptions, *, devices: dict[st
         flops=flops.total * num_rows,
         tokens=rows.mean_tokens * num_rows,
         data_bytes=_data_bytes(config, rows, num_rows=num_rows),
+        feature_bytes=_feature_bytes(config, given, num_rows=num_rows),
         checkpoint_bytes=_STATE_BYTES * parameters.trained,
         pace=_pace(config, options, flops=flops, rows=rows, device=device),
         suggestion=_suggest(config, given, rows, devices) if config.cluster.use_gpu else None,
@@ -220,6 +229,7 @@ def _setup(
         workers=workers,
         rollout_labels=filled,
         rollout_caches=caches,
+        caches_features=caches_features(config),
     )
 
 
@@ -267,6 +277,15 @@ def _data_bytes(config: AnyStageConfig, rows: Rows, *, num_rows: int) -> float:
         tokens = num_rows * rows.mean_tokens
         return TOKEN_BYTES * min(tokens, config.data.max_train_tokens or tokens)
     return float(JPEG_BYTES * min(num_rows, config.data.max_images or num_rows))
+
+
+def _feature_bytes(config: AnyStageConfig, given: GivenModel, *, num_rows: int) -> float:
+    if not caches_features(config) or given.vision is None:
+        return 0.0
+    assert isinstance(config.data, ImageDataConfig)
+    num_images = min(num_rows, config.data.max_images or num_rows)
+    picture_bytes = given.vision.num_patches * given.vision.hidden_size * BF16
+    return float(num_images * picture_bytes)
 
 
 def _suggest(

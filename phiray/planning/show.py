@@ -53,6 +53,8 @@ def summary_rows(plan: Plan) -> list[tuple[str, str]]:
         ("data", f"{plan.data_bytes / 1e9:.3g} GB"),
         ("one checkpoint", f"{plan.checkpoint_bytes / 1e9:.3g} GB"),
     ]
+    if plan.feature_bytes:
+        rows.insert(-1, ("feature cache", f"{plan.feature_bytes / 1e9:.3g} GB"))
     if plan.pace is not None:
         pace = plan.pace
         rows += [

@@ -9,7 +9,7 @@ Limits: norms, activations and the optimizer are left out, under 1 % of Phi-2.
 
 from dataclasses import dataclass
 
-from phiray.config.data import TextDataConfig, padded_length
+from phiray.config.data import ImageDataConfig, TextDataConfig, padded_length
 from phiray.config.stages import AlignConfig, AnyStageConfig, InstructConfig
 from phiray.config.training import MethodConfig, ScheduledSamplingMethod, StandardMethod
 from phiray.errors import ConfigError
@@ -116,9 +116,14 @@ def count_flops(config: AnyStageConfig, given: GivenModel, rows: Rows) -> Flops:
     return Flops(
         language_model=passes * (forward + head) + 3 * attention,
         projector=3 * 2 * _projector_weights(given) * rows.num_patches,
-        tower=_tower_forward(given.tower),
+        tower=0.0 if caches_features(config) else _tower_forward(given.tower),
         rollout=_num_passes(_method(config)) * (forward + attention + head),
     )
+
+
+def caches_features(config: AnyStageConfig) -> bool:
+    """Say whether steps read what the tower made of their images before."""
+    return isinstance(config.data, ImageDataConfig) and config.data.feature_cache is not None
 
 
 def _language_forward(given: GivenModel, rows: Rows) -> tuple[float, float, float]:

@@ -7,7 +7,7 @@ import pytest
 from phiray.config.model import PhiConfig
 from phiray.planning.given import GivenModel
 from phiray.planning.memory import Setup, estimate_memory
-from phiray.planning.parameters import count_language_model
+from phiray.planning.parameters import Tower, count_language_model
 
 ROOT = Path(__file__).resolve().parents[3]
 PHI_2 = GivenModel(PhiConfig())
@@ -100,3 +100,20 @@ def test_every_committed_measurement_is_within_fifteen_percent() -> None:
     record = json.loads((ROOT / "bench/results/memory.json").read_text())
     assert len(record["cases"]) == 11
     assert record["largest_difference"] <= 0.15
+
+
+def test_a_tower_that_does_not_run_has_no_moment_of_its_own() -> None:
+    tower = Tower(336, 14, 1024, 24, 4096, 768)
+    small = PhiConfig(
+        vocab_size=64,
+        hidden_size=32,
+        num_attention_heads=2,
+        num_hidden_layers=1,
+        partial_rotary_factor=0.5,
+    )
+    given = GivenModel(small, tower=tower)
+    setup = replace(SETUP, row_tokens=8, labels=7)
+    assert estimate_memory(given, setup).moment == "forward of the tower"
+    cached = estimate_memory(given, replace(setup, caches_features=True))
+    assert cached.moment != "forward of the tower"
+    assert cached.weights == estimate_memory(given, setup).weights  # it belongs to the checkpoint

@@ -148,3 +148,13 @@ def test_own_table_decides_on_what_fits() -> None:
     found = build_plan(config, PlanOptions(), devices={"X": huge}).suggestion
     assert found is not None
     assert (found.device, found.gradient_accumulation_steps) == ("X", 1)
+
+
+def test_a_cache_of_features_takes_the_tower_out_of_steps_and_room_on_the_disk() -> None:
+    plain, cached = plan("align"), plan("align", "data.feature_cache=features")
+    assert plain.feature_bytes == 0
+    assert cached.feature_bytes == 40_000 * 49 * 768 * 2
+    assert cached.flops_per_row.tower == 0 < plain.flops_per_row.tower
+    assert cached.flops_per_row.language_model == plain.flops_per_row.language_model
+    assert cached.data_bytes == plain.data_bytes
+    assert plan("scratch").feature_bytes == 0

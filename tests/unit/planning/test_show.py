@@ -21,7 +21,14 @@ def test_tables_hold_what_the_plan_says() -> None:
     assert "8,524,800" in rows["of them trained"]
     assert "40% (assumed) of 312 TFLOP/s" in rows["speed of a worker"]
     assert "L4" in rows["cheapest that fits"]
+    assert "feature cache" not in rows
     memory = memory_rows(plan)
     assert all(len(row) == len(memory_header(plan)) for row in memory)
     assert memory[-2][0] == "at the peak"
     assert float(memory[-2][1]) == pytest.approx(plan.memory["ddp"].total / 2**30, abs=0.01)
+
+
+def test_a_cache_of_features_is_told_by_its_size() -> None:
+    config = load_config("phi-2", "align", overrides=["data.feature_cache=features"])
+    plan = build_plan(config, PlanOptions(), devices=read_devices())
+    assert dict(summary_rows(plan))["feature cache"] == "3.01 GB"

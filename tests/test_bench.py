@@ -56,3 +56,29 @@ def test_bench_holds_only_the_built_in_world_to_its_bounds(
 ) -> None:
     found = sum_up(write_report(tmp_path, note=_data_note(data, seed=0)))
     assert ("bounds" in found) is (data is None)
+
+
+def read_result(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((ROOT / "bench" / "results" / f"{name}.json").read_text())
+    return found
+
+
+def test_the_page_on_checks_has_the_committed_figures() -> None:
+    text = " ".join((ROOT / "docs" / "data-check.md").read_text().split())
+    copies, checked = read_result("copies"), read_result("check")
+
+    assert copies["taken_for_copies"] == 0
+    nearest = copies["nearest_of_them"][0]
+    assert f"of {copies['pairs_that_differ']:,} pairs that differ none" in text
+    assert f"the nearest differing in {nearest} bits" in text
+    kinds = ("4 % cropped", "mirrored")
+    found = [c["found_fraction"] for name, c in copies["copies"].items() if name not in kinds]
+    assert f"{100 * min(found):.1f} to {100 * max(found):.1f} % are found" in text
+    assert f"4 %, {100 * copies['copies']['4 % cropped']['found_fraction']:.0f} % are found" in text
+    assert sorted(d["distance"] for d in copies["dirt"].values()) == [7, 7, 10]
+    rows, images = checked["rows"][-1], checked["images"]
+    assert f"{rows['rows']:,} rows" in text
+    assert f"{rows['seconds']:.0f} s, {rows['rows_per_second']:,} rows a second" in text
+    assert f"{rows['peak_memory_mb']:,} MB" in text
+    assert f"{checked['rows'][0]['peak_memory_mb']:,} MB" in text
+    assert f"{images['images_per_second']} images a second" in text

@@ -199,7 +199,7 @@ class ImageDataConfig(Config):
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1)
     """Share (0..1) of rows that may be unusable before the run stops."""
     sign_images: bool = True
-    """Decode each training image once before a run starts (40,000 take 80 s on two cores): bad ones
+    """Decode each training image once before a run starts (40,000 take 90 s on two cores): bad ones
     are then counted before the first step, and evaluation refuses their copies under other ids."""
     node_cache: str | None = None
     """Folder on each node's own disk for copies of the images, fetched on first use and verified;

@@ -64,6 +64,8 @@ class CaptionCheck:
                 _CaptionFile(file, self._folder, self._report, check=self).read(progress)
             except DataError as error:
                 self._report.leak("unusable file", error.message)
+            except OSError as error:
+                self._report.leak("unusable file", f"{file}: {error.strerror or error}")
             self._ends.append((len(self._texts), file.name))
         for first, repeat in self._texts.find():
             del first

@@ -47,6 +47,8 @@ class ConversationCheck:
                 self._read_file(file, progress=progress)
             except DataError as error:
                 self._report.leak("unusable file", error.message)
+            except OSError as error:
+                self._report.leak("unusable file", f"{file}: {error.strerror or error}")
             self._ends.append((len(self._seen), file.name))
         for first, repeat in self._seen.find():
             del first

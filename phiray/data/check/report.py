@@ -92,7 +92,7 @@ class CheckReport:
         seen = [(kind, str(count), "") for kind, count in self.counts.items()]
         for mark, tallies in (("note", self.notes), ("FOUND", self.findings)):
             seen += [
-                (f"{mark}: {kind}", str(tally.count), tally.places[0])
+                (f"{mark}: {kind}", str(tally.count), _printable(tally.places[0]))
                 for kind, tally in tallies.items()
             ]
         return seen
@@ -110,6 +110,11 @@ class CheckReport:
             "notes": _plain(self.notes),
             "findings": _plain(self.findings),
         }
+
+
+def _printable(place: str) -> str:
+    """Keep control characters, and bytes that are no text, of names in the data off a terminal."""
+    return "".join(character if character.isprintable() else "?" for character in place)
 
 
 def _plain(tallies: Mapping[str, Tally]) -> dict[str, object]:

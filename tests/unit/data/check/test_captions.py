@@ -105,6 +105,18 @@ def test_check_names_files_of_another_kind(
 
 BAD_CAPTIONS = ("unknown image", "empty caption", "not Unicode")
 """Reasons of which one record may have two: the two name another one of them first."""
+
+
+def test_check_names_a_file_that_cannot_be_read(tmp_path: Path, folder: ImageFolder) -> None:
+    (tmp_path / "captions.json").mkdir()
+
+    report = check([tmp_path / "captions.json"], folder)
+
+    assert report.findings["unusable file"].places == [
+        f"{tmp_path / 'captions.json'}: Is a directory"
+    ]
+
+
 ODD: st.SearchStrategy[object] = st.one_of(
     st.none(), st.integers(-3, 12), st.text(max_size=3), st.floats(), st.just([])
 )

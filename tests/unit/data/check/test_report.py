@@ -46,3 +46,10 @@ def test_notes_alone_are_fit_and_few_of_their_places_are_kept() -> None:
     assert report.verdict(0.0) == []
     assert report.notes["no captions"].count == MAX_NOTED_PLACES + 1
     assert len(report.notes["no captions"].places) == MAX_NOTED_PLACES
+
+
+def test_rows_keep_control_characters_off_the_terminal() -> None:
+    report = CheckReport()
+    report.note("odd name", "a\x1b[31m\udcff\n.jpg")
+
+    assert report.rows() == [("note: odd name", "1", "a?[31m??.jpg")]

@@ -53,7 +53,7 @@ def test_collate_weighs_bad_and_filler_rows_with_zero() -> None:
     assert batch["row_ids"].tolist() == [5, 6, FILLER_ROW, 7]
     assert bool((batch["labels"][1:3] == IGNORE_INDEX).all())
     assert bool((batch["input_ids"][1:3] == PAD).all())
-    assert [(row.row_id, row.reason) for row in bad] == [(6, "broken image")]
+    assert [(row.row_id, row.reason) for row in bad] == [(6, "truncated image")]
 
 
 def test_collate_keeps_pixels_in_step_with_rows() -> None:
@@ -148,7 +148,7 @@ def test_collate_keeps_features_in_step_with_rows() -> None:
     data = [row.view(torch.int16).numpy().tobytes() for row in features]
     rows = [
         Row(5, [1], [1], image_features=data[1]),
-        bad_row(6, reason="broken image", detail="cut"),
+        bad_row(6, reason="truncated image", detail="cut"),
         FILLER,
         Row(7, [1], [1]),  # a row of text
         Row(8, [1], [1], image_features=data[0]),

@@ -17,7 +17,7 @@ def test_decode_table_replaces_bytes_by_pixels_and_keeps_bad_rows() -> None:
 
     table = decode_table(table_from_rows(rows), image_size=IMAGE_SIZE)
 
-    assert table["error"].to_pylist() == [None, None, "broken image", "missing image", None]
+    assert table["error"].to_pylist() == [None, None, "truncated image", "missing image", None]
     assert table["image"].is_valid().to_pylist() == [True, False, False, False, True]
     assert table["row_id"].to_pylist() == [0, -1, 1, 2, 3]
     pixels = pixels_from_table(table, image_size=IMAGE_SIZE)

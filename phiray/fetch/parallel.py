@@ -7,11 +7,14 @@ Limits: the function must leave nothing half done when the process ends in the m
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+GRACE_SECONDS = 5.0
 
 
 def in_threads(
@@ -20,7 +23,8 @@ def in_threads(
     """Yield each item with its result, as they come.
 
     Raises:
-        Exception: the first that the function raises; what has begun elsewhere is let go.
+        Exception: the first that the function raises, once what has begun elsewhere is done; after
+            GRACE_SECONDS, and at Ctrl-C, that is let go.
     """
     todo: queue.SimpleQueue[Item] = queue.SimpleQueue()
     for item in items:
@@ -39,13 +43,23 @@ def in_threads(
             except BaseException as error:  # noqa: BLE001  # it is raised where it is waited for
                 done.put(error)
 
-    for number in range(min(num_threads, len(items))):
-        threading.Thread(target=work, name=f"phiray-fetch-{number}", daemon=True).start()
+    threads = [
+        threading.Thread(target=work, name=f"phiray-fetch-{number}", daemon=True)
+        for number in range(min(num_threads, len(items)))
+    ]
+    for thread in threads:
+        thread.start()
     try:
         for _ in items:
             outcome = done.get()
             if isinstance(outcome, BaseException):
                 raise outcome
             yield outcome
+    except Exception:  # whoever is told of it closes what the others may still use
+        stop.set()
+        deadline = time.monotonic() + GRACE_SECONDS
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        raise
     finally:
         stop.set()

@@ -47,6 +47,22 @@ def test_an_error_comes_through_and_stops_the_rest() -> None:
     assert len(begun) < 20
 
 
+def test_an_error_waits_for_what_is_under_way() -> None:
+    ended: list[int] = []
+    both = threading.Barrier(2)
+
+    def work(number: int) -> None:
+        both.wait(5)
+        if number == 0:
+            raise ValueError("the first")
+        time.sleep(0.2)
+        ended.append(number)
+
+    with pytest.raises(ValueError, match="the first"):
+        list(in_threads(work, [0, 1], num_threads=2))
+    assert ended == [1]
+
+
 def test_who_stops_asking_is_not_held_up_by_a_hanging_thread() -> None:
     release = threading.Event()
 

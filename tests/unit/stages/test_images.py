@@ -7,8 +7,8 @@ from phiray.data.feature_view import name_of
 from phiray.data.image_sets import caption_rows, conversation_rows
 from phiray.errors import DataError
 from phiray.models.interface import FeatureTower
-from phiray.stages.images import prepare_image_rows
-from tests.image_builders import NUM_PATCHES, BuildRows, write_image_world
+from phiray.stages.images import image_ledger, prepare_image_rows
+from tests.image_builders import NUM_PATCHES, BuildRows, with_text_rows, write_image_world
 
 ROWS = [caption_rows, conversation_rows]
 
@@ -37,6 +37,16 @@ def test_whole_rows_are_told_by_what_they_are(tmp_path: Path, kind: BuildRows) -
     }
     assert found >= {name_of(path, prepared.pictures.folder) for path in prepared.pictures.paths}
     assert len(set(prepared.pictures.paths)) == prepared.counts["images"]
+
+
+def test_texts_alone_need_no_pictures(tmp_path: Path) -> None:
+    mixed = with_text_rows(config_of(tmp_path), 30)
+    config = mixed.model_copy(update={"conversations": mixed.conversations[1:]})
+    rows = conversation_rows(config, num_patches=NUM_PATCHES, seed=0)
+    prepared = prepare_image_rows(rows, config, validation=None, load_tower=no_tower, progress=None)
+    assert prepared.images == {}
+    assert image_ledger(rows) == {"image": [], "document": rows.text_ids}
+    assert prepared.counts["rows without an image"] == rows.num_rows > 10
 
 
 @pytest.mark.parametrize("kind", ROWS)

@@ -57,9 +57,13 @@ def in_threads(
             yield outcome
     except Exception:  # whoever is told of it closes what the others may still use
         stop.set()
-        deadline = time.monotonic() + GRACE_SECONDS
-        for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        _wait_for(threads)
         raise
     finally:
         stop.set()
+
+
+def _wait_for(threads: Sequence[threading.Thread]) -> None:
+    deadline = time.monotonic() + GRACE_SECONDS
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))

@@ -115,7 +115,15 @@ def fetch_data(
             fetched = fetch_hub(source, workplace)
         else:
             fetched = fetch_books(source, workplace, ids=ids)
-        return _summarise(name, out, workplace, fetched=fetched, damaged=damaged)
+        # the captions of a subset name many images that are not wanted
+        check = "check --partial" if options.subset is not None else "check"
+        return _summarise(
+            name,
+            workplace,
+            fetched=fetched,
+            damaged=damaged,
+            next_command=f"phiray data {check} {shlex.quote(str(out))}",
+        )
 
 
 def _check_options(name: str, out: Path, options: FetchOptions) -> None:
@@ -141,7 +149,7 @@ def _check_options(name: str, out: Path, options: FetchOptions) -> None:
 
 
 def _summarise(
-    name: str, out: Path, workplace: Workplace, *, fetched: int, damaged: list[str]
+    name: str, workplace: Workplace, *, fetched: int, damaged: list[str], next_command: str
 ) -> FetchSummary:
     ledger = workplace.ledger
     there = [entry for entry in ledger.entries.values() if ledger.is_there(entry.path)]
@@ -153,5 +161,5 @@ def _summarise(
         fetched_bytes=fetched,
         damaged=damaged,
         licence=LICENCES[name],
-        next=f"phiray data check {shlex.quote(str(out))}",
+        next=next_command,
     )

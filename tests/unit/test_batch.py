@@ -7,8 +7,8 @@ from phiray.batch import Batch, ModelOutput, move_batch
 from tests.model_builders import image_batch, make_batch, random_ids
 
 
-def test_pictures_are_the_only_optional_part_of_a_batch() -> None:
-    assert Batch.__optional_keys__ == {"pixel_values"}
+def test_pictures_their_features_and_packing_are_the_optional_parts_of_a_batch() -> None:
+    assert Batch.__optional_keys__ == {"pixel_values", "image_features", "packed_index"}
 
 
 def test_model_output_cannot_be_changed() -> None:

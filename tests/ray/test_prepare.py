@@ -3,12 +3,14 @@
 import os
 import shutil
 import signal
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import pytest
+import ray
 
 from phiray.config.data import SplitConfig, TextDataConfig
 from phiray.data.prepare import cut
@@ -23,6 +25,14 @@ from tests.text_builders import SENTENCE, write_redpajama, write_tokenizer
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 TEXTS = [f"{SENTENCE * (1 + number % 7)}{number}" for number in range(60)]
+
+
+@pytest.fixture
+def free_cpus(shared_ray: None) -> None:
+    """Wait for what the test before held: without a CPU, threads would make the shards."""
+    give_up_at = time.monotonic() + 60
+    while ray.available_resources().get("CPU", 0) < 1 and time.monotonic() < give_up_at:
+        time.sleep(0.2)
 
 
 @pytest.fixture
@@ -47,7 +57,7 @@ def make_afresh(config: TextDataConfig, run_shards: RunShards) -> tuple[dict[str
     return found, max(done for what, done, _ in told if what == "tokenise")
 
 
-def test_shards_of_ray_are_those_of_threads(shared_ray: None, config: TextDataConfig) -> None:
+def test_shards_of_ray_are_those_of_threads(free_cpus: None, config: TextDataConfig) -> None:
     expected, num_documents = make_afresh(config, run_in_threads)
     assert sum(name.startswith("tokens-") for name in expected) > 5
     assert make_afresh(config, run_on_ray) == (expected, num_documents)
@@ -62,10 +72,12 @@ class DyingWriter:
     writer: ShardWriter
     root: Path
     folder: Path
+    driver: int
+    """Id of a process that must not be killed: that of the tests."""
 
     def write(self, task: ShardTask, *, on_document: OnDocument) -> None:
         dead = self.root / "dead"
-        if not dead.exists():
+        if not dead.exists() and os.getpid() != self.driver:
             dead.touch()
             (self.folder / f"{HIDDEN}tokens-half").write_bytes(b"half")
             os.kill(os.getpid(), signal.SIGKILL)
@@ -73,10 +85,10 @@ class DyingWriter:
 
 
 def test_shards_of_a_killed_process_are_made_by_another(
-    shared_ray: None, config: TextDataConfig
+    free_cpus: None, config: TextDataConfig
 ) -> None:
     def run(writer: ShardWriter, tasks: Sequence[ShardTask], on_done: OnDone) -> None:
-        dying = DyingWriter(writer, writer.root, writer.folder)
+        dying = DyingWriter(writer, writer.root, writer.folder, os.getpid())
         run_on_ray(cast(ShardWriter, dying), tasks, on_done)
 
     found = make_afresh(config, run)
@@ -85,7 +97,7 @@ def test_shards_of_a_killed_process_are_made_by_another(
 
 
 def test_document_that_changed_ends_it_and_what_is_finished_is_kept(
-    shared_ray: None, config: TextDataConfig
+    free_cpus: None, config: TextDataConfig
 ) -> None:
     root = Path(config.root)
 

@@ -148,7 +148,7 @@ def _pictures(stage: Found) -> str:
         f"{STORE_BYTES_PER_SECOND / BILLION:.0f} GB/s from {_at(stored)} on, and more than the "
         f"{FLEET_CORES} cores of decode nodes that `cluster/aws.yaml` allows from {_at(cores)} on, "
         "where the batch grows with the GPUs. Shards of many pictures on local disks answer the "
-        "first two; a cache of CLIP's features (not there yet) spares all decoding, at "
+        "first two; a cache of CLIP's features (`data.feature_cache`) spares all decoding, at "
         f"{cached:.0f} GB/s for {stage['grown'][-1]['workers']:,} GPUs, from local disks."
     )
 

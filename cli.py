@@ -236,7 +236,8 @@ def prepare_data_command(
 ) -> None:
     """Prepare a stage's data, as its training would first.
 
-    Text is tokenised. The same command goes on with what was cut off.
+    Text is tokenised; with data.feature_cache, what CLIP makes of each image is computed. The same
+    command goes on with what was cut off.
     """
     from phiray.config.load import load_config
 
